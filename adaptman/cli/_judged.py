@@ -1,0 +1,42 @@
+"""How an evaluation is shown: the gate's verdict and its reasons, or the bare results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptman.cli._output import plain
+
+if TYPE_CHECKING:
+    from adaptman.lifecycle.evaluate import Evaluation
+
+
+def echo_evaluation(evaluation: Evaluation | None) -> None:
+    """The decision with its reasons; the results alone where nothing was decided."""
+    if evaluation is None:
+        return
+    if evaluation.decision is None:
+        for result in evaluation.results:
+            interval = f"{result.low:.2f} … {result.high:.2f}, n {result.n}"
+            click.echo(f"  {result.suite_name}: {result.value:.2f} ({interval})")
+        return
+    from adaptman.lifecycle.promote import reason_lines
+
+    told = evaluation.decision.to_dict()
+    click.echo(plain("\n".join(reason_lines(told["reasons"]))))
+    for warning in told["warnings"]:
+        click.echo(plain(f"  ! {warning}"))
+    if evaluation.decision.verdict.value == "pass":
+        click.echo(f"\npromote it with `adaptman promote {evaluation.version.number}`")
+
+
+def evaluation_dict(evaluation: Evaluation | None) -> dict[str, Any]:
+    """The evaluation as plain JSON values, single outcomes left out."""
+    if evaluation is None:
+        return {"results": [], "decision": None}
+    results = [
+        {key: value for key, value in result.to_dict().items() if key != "outcomes"}
+        for result in evaluation.results
+    ]
+    return {"results": results, "decision": evaluation.decision.to_dict() if evaluation.decision else None}

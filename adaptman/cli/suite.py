@@ -1,0 +1,154 @@
+"""`adaptman suite`: register regression suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptman.cli._context import App, pass_app
+from adaptman.cli._input import read_input
+from adaptman.cli._output import json_option, note, pairs, print_json, short_digest, short_time, table
+
+if TYPE_CHECKING:
+    from adaptman.evaluation.suites import Case
+    from registry.tables import Suite
+
+KINDS = ("target", "tools", "irrelevance", "format", "general", "drift")
+
+
+@click.group()
+def suite() -> None:
+    """Register regression suites."""
+
+
+@suite.command()
+@click.argument("file", metavar="FILE")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="The question that the suite asks.")
+@click.option("--name", metavar="NAME", help="Name of the suite (default: the file's name).")
+@click.option("--note", "remark", default="", metavar="TEXT", help="Why the suite changed, for the record.")
+@json_option
+@pass_app
+def register(app: App, file: str, kind: str, name: str | None, remark: str, as_json: bool) -> None:
+    """Register the suite FILE (JSONL, one case a line; - for standard input).
+
+    A suite of the same name becomes its next revision, and results on the two do not compare.
+    """
+    from adaptman.evaluation.suites import SuiteKind
+    from adaptman.lifecycle.suites import register_suite
+
+    if file == "-" and name is None:
+        raise click.UsageError("a suite from standard input needs --name")
+    given = read_input(file)
+    chosen = name if name is not None else Path(file).stem
+    done = register_suite(
+        app.workspace(), given.data, name=chosen, kind=SuiteKind(kind), origin=given.origin, note=remark
+    )
+    if as_json:
+        print_json({**_row_dict(done.row), "created": done.created})
+        return
+    if not done.created:
+        note("this suite is registered already; nothing was recorded")
+    _print_row(done.row)
+
+
+@suite.command(name="list")
+@click.option("--all", "every_revision", is_flag=True, help="Show former revisions too.")
+@json_option
+@pass_app
+def list_(app: App, every_revision: bool, as_json: bool) -> None:
+    """List the registered suites."""
+    from adaptman.lifecycle.suites import list_suites
+
+    rows = list_suites(app.workspace(), every_revision=every_revision)
+    if as_json:
+        print_json([_row_dict(row) for row in rows])
+    elif not rows:
+        note("no suite is registered yet; register one with `adaptman suite register FILE --kind KIND`")
+    else:
+        header = ["name", "kind", "revision", "cases", "metric", "digest", "registered", "note"]
+        click.echo(table(header, [_row_cells(row) for row in rows], right=(2, 3)))
+
+
+@suite.command()
+@click.argument("name", metavar="NAME")
+@json_option
+@pass_app
+def show(app: App, name: str, as_json: bool) -> None:
+    """Show the suite NAME and its cases."""
+    from adaptman.lifecycle.suites import registered_suite
+
+    found = registered_suite(app.workspace(), name)
+    if as_json:
+        print_json({**_row_dict(found.row), "cases": [_case_dict(case) for case in found.suite.cases]})
+        return
+    _print_row(found.row)
+    click.echo()
+    click.echo(table(["case", "last message", "accepted"], [_case_cells(case) for case in found.suite.cases]))
+
+
+def _print_row(row: Suite) -> None:
+    shown = [
+        ("suite", f"{row.name}, revision {row.revision}"),
+        ("kind", row.kind),
+        ("cases", str(row.case_count)),
+        ("metric", f"{row.metric}, {'higher' if row.higher_is_better else 'lower'} is better"),
+        ("digest", row.suite_digest),
+        ("registered", f"{short_time(row.created_at)} by {row.author}"),
+        ("note", row.note),
+    ]
+    click.echo(pairs(shown))
+
+
+def _row_dict(row: Suite) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "revision": row.revision,
+        "case_count": row.case_count,
+        "metric": row.metric,
+        "higher_is_better": row.higher_is_better,
+        "digest": row.suite_digest,
+        "object_digest": row.object_digest,
+        "note": row.note,
+        "author": row.author,
+        "created_at": row.created_at,
+    }
+
+
+def _row_cells(row: Suite) -> list[str]:
+    return [
+        row.name,
+        row.kind,
+        str(row.revision),
+        str(row.case_count),
+        row.metric,
+        short_digest(row.suite_digest),
+        short_time(row.created_at),
+        row.note,
+    ]
+
+
+def _case_dict(case: Case) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "messages": list(case.messages),
+        "tools": [tool["function"]["name"] for tool in case.tools],
+        "accept": [{"name": call.name, "arguments": call.arguments} for call in case.accept],
+        "answers": list(case.answers),
+        "match": case.match,
+        "known_wrong": case.known_wrong,
+    }
+
+
+def _case_cells(case: Case) -> list[str]:
+    last = str(case.messages[-1].get("content") or "") if case.messages else ""
+    accepted = [call.name for call in case.accept] or [repr(answer) for answer in case.answers]
+    mark = "known wrong" if case.known_wrong else ""
+    return [case.id, _shortened(last), ", ".join([*accepted, *([mark] if mark else [])])]
+
+
+def _shortened(text: str, longest: int = 72) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

@@ -1,0 +1,158 @@
+"""`adaptman update`: plan an update, and carry it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptman.cli._context import App, pass_app
+from adaptman.cli._judged import echo_evaluation, evaluation_dict
+from adaptman.cli._output import json_option, note, pairs, print_json
+
+if TYPE_CHECKING:
+    from adaptman.lifecycle.plan import UpdatePlan, UpdateRequest
+
+
+def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option(
+            "--schema", type=click.IntRange(min=1), metavar="N", required=True, help="Tool schema to learn."
+        ),
+        click.option(
+            "--examples",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            required=True,
+            help="Training examples: JSONL, chat messages with tools and tool_calls in the OpenAI form.",
+        ),
+        click.option(
+            "--format", "fmt", metavar="NAME", default="hermes", show_default=True, help="Output format."
+        ),
+        click.option(
+            "--set",
+            "settings",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="A setting of the recipe, such as lr=5e-4 or replay.kind=none. May be repeated.",
+        ),
+        click.option("--note", "text", metavar="TEXT", default="", help="A note that the version keeps."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def update() -> None:
+    """Teach the model a tool or format update."""
+
+
+@update.command()
+@_request_options
+@json_option
+@pass_app
+def plan(app: App, /, as_json: bool, **options: Any) -> None:
+    """Print what an update would do, and do nothing."""
+    from adaptman.lifecycle.plan import make_plan
+
+    made = make_plan(app.workspace(), _request(**options))
+    if as_json:
+        print_json(made.to_dict())
+        return
+    click.echo(plan_text(made))
+
+
+@update.command()
+@_request_options
+@json_option
+@pass_app
+def run(app: App, /, as_json: bool, **options: Any) -> None:
+    """Fine-tune a candidate from the champion, run the suites, let the gate decide.
+
+    A run that was killed goes on where it was when the same command is given again. The candidate is not
+    promoted: `adaptman promote N` does that. Exit code 0 when the candidate was trained, whatever the gate
+    decided: `promote` is the command that fails when it refused.
+    """
+    from adaptman.cli._progress import TerminalProgress
+    from adaptman.lifecycle.outbox import start_delivery
+    from adaptman.lifecycle.plan import make_plan
+    from adaptman.lifecycle.update import run_update
+
+    workspace = app.workspace()
+    made = make_plan(workspace, _request(**options))
+    note(plan_text(made) + "\n")
+    try:
+        with TerminalProgress() as progress:
+            done = run_update(workspace, made, progress=progress)
+    except KeyboardInterrupt:
+        note("stopped; the same command goes on where it was")
+        raise
+    start_delivery(workspace)
+    if as_json:
+        print_json(
+            {"version": done.version.number, "state": done.version.state, **evaluation_dict(done.evaluation)}
+        )
+        return
+    click.echo(f"version {done.version.number} is {done.version.state}")
+    echo_evaluation(done.evaluation)
+    if done.evaluation is None:
+        click.echo(_NOT_JUDGED.format(done.version.number))
+
+
+_NOT_JUDGED = (
+    "not judged: no suite is registered that could judge it; register one with "
+    "`adaptman suite register FILE --kind KIND`, then run `adaptman evaluate {}`"
+)
+
+
+def plan_text(made: UpdatePlan) -> str:
+    """The plan in a few lines."""
+    replay = made.recipe.replay
+    counts = ", ".join(f"{count} {status}" for status, count in made.changes.counts.items() if count)
+    suites = (
+        ", ".join(f"{row.name} ({row.case_count})" for row in made.suites) or "none: nothing will judge it"
+    )
+    return pairs(
+        [
+            ("update", f"version {made.parent.number} → a candidate for tool schema {made.schema.number}"),
+            ("changes", counts + (" (breaking)" if made.changes.breaking else "")),
+            (
+                "learn",
+                f"{len(made.examples)} examples, {made.examples_seen} seen, format {made.output_format.name}",
+            ),
+            (
+                "replay",
+                _replay_text(made) if replay.kind == "self" else "none: earlier skills are not protected",
+            ),
+            ("suites", suites),
+            (
+                "recipe",
+                f"{made.recipe.steps} steps, lr {made.recipe.lr:g}, LoRA rank {made.recipe.lora.rank}",
+            ),
+        ]
+    )
+
+
+def _replay_text(made: UpdatePlan) -> str:
+    replay = made.recipe.drawn
+    text = (
+        f"{replay.samples} samples from version {made.parent.number}, loss {replay.loss} × {replay.coeff:g}"
+    )
+    if made.replayed_tools:
+        text += f"; under {len(made.replayed_tools)} unchanged tools"
+    if made.withheld_tools:
+        text += f"; not under {len(made.withheld_tools)} changed or removed ones"
+    return text
+
+
+def _request(schema: int, examples: Path, fmt: str, settings: tuple[str, ...], text: str) -> UpdateRequest:
+    from adaptman.lifecycle.plan import UpdateRequest
+
+    for setting in settings:
+        if "=" not in setting:
+            raise click.BadParameter(f"`{setting}` is not NAME=VALUE", param_hint="--set")
+    values = dict(setting.split("=", 1) for setting in settings)
+    return UpdateRequest(schema, examples, fmt, values, text)

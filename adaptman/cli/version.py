@@ -1,0 +1,242 @@
+"""`adaptman version`: list versions, show one, trace where it came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptman.cli._context import App, pass_app
+from adaptman.cli._output import (
+    json_option,
+    jsonable,
+    pairs,
+    plain,
+    print_json,
+    short_digest,
+    short_time,
+    table,
+)
+from adaptman.cli.history import figure
+
+if TYPE_CHECKING:
+    from adaptman.lifecycle.versions import Judgement, NamedRun, VersionDetails, VersionLine
+
+NUMBER = click.argument("number", type=click.IntRange(min=1), metavar="N")
+
+
+@click.group()
+def version() -> None:
+    """List versions, show one, trace where it came from."""
+
+
+@version.command(name="list")
+@json_option
+@pass_app
+def list_(app: App, as_json: bool) -> None:
+    """List the versions."""
+    from adaptman.lifecycle.versions import list_versions
+
+    lines = list_versions(app.workspace())
+    if as_json:
+        print_json([_line_dict(line) for line in lines])
+        return
+    header = ["version", "state", "parent", "schema", "adapter", "made", "note"]
+    click.echo(table(header, [_line_cells(line) for line in lines], right=(0, 2, 3, 4)))
+
+
+@version.command()
+@NUMBER
+@json_option
+@pass_app
+def show(app: App, number: int, as_json: bool) -> None:
+    """Show version N and everything it was made from."""
+    from adaptman.lifecycle.versions import version_details
+
+    details = version_details(app.workspace(), number)
+    if as_json:
+        print_json(details.to_dict())
+        return
+    click.echo(pairs(_facts(details)))
+    if details.runs:
+        click.echo(
+            "\n" + table(["suite", "kind", "value", "95 %", "cases"], _run_rows(details), right=(2, 3, 4))
+        )
+    if details.row.recipe:
+        click.echo("\n" + click.style("recipe", bold=True))
+        click.echo(pairs([(key, _brief(value)) for key, value in details.row.recipe.items()]))
+    for one in details.decisions[-1:]:
+        click.echo("\n" + _decision_text(one))
+
+
+@version.command()
+@NUMBER
+@json_option
+@pass_app
+def lineage(app: App, number: int, as_json: bool) -> None:
+    """Trace version N back to the base, with what went into each step."""
+    from adaptman.lifecycle.versions import version_lineage
+
+    found = version_lineage(app.workspace(), number)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for depth, details in enumerate(found.chain):
+        _print_step(depth, details, found.base_source)
+
+
+@version.command()
+@NUMBER
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Directory to make."
+)
+@click.option("--merged", is_flag=True, help="A whole checkpoint instead of a PEFT adapter.")
+@pass_app
+def export(app: App, number: int, target: Path, merged: bool) -> None:
+    """Write version N as what transformers, PEFT and vLLM load."""
+    from adaptman.lifecycle.export import export_version
+
+    done = export_version(app.workspace(), number, target, merged=merged)
+    loader = "AutoModelForCausalLM.from_pretrained" if merged else "PeftModel.from_pretrained"
+    click.echo(f"version {done.number} is in {done.target}; load it with {loader}")
+
+
+def _print_step(depth: int, details: VersionDetails, base_source: str) -> None:
+    head = "   " * (depth - 1) + "└─ " if depth else ""
+    body = "   " * depth + "   "
+    title = click.style(f"version {details.row.number}", bold=True)
+    click.echo(f"{head}{title}  {details.row.state.value}")
+    for line in pairs(_lineage_facts(details, base_source)).splitlines():
+        click.echo(body + line)
+
+
+def _lineage_facts(details: VersionDetails, base_source: str) -> list[tuple[str, str]]:
+    if details.parent is None and details.adapter is None:
+        made_from = [("base", base_source), ("base digest", short_digest(details.row.base_digest))]
+    else:
+        made_from = [
+            ("base digest", short_digest(details.row.base_digest)),
+            *_ingredients(details, short=True),
+        ]
+    verdict = [("decision", _verdict(one)) for one in details.decisions[-1:]]
+    promoted = [("champion", _promotion(move)) for move in details.moves]
+    return [*made_from, *verdict, *promoted, ("note", details.row.note)]
+
+
+def _facts(details: VersionDetails) -> list[tuple[str, str]]:
+    row = details.row
+    return [
+        ("version", str(row.number)),
+        ("state", row.state.value),
+        ("reason", row.reason),
+        ("parent", "" if details.parent is None else f"version {details.parent}"),
+        ("base digest", row.base_digest),
+        *_ingredients(details, short=False),
+        ("made", short_time(row.created_at)),
+        ("finished", short_time(row.finished_at)),
+        *(("champion", _promotion(move)) for move in details.moves),
+        ("note", row.note),
+    ]
+
+
+def _ingredients(details: VersionDetails, *, short: bool) -> list[tuple[str, str]]:
+    """What a version was made from; an entry that it lacks is empty."""
+    digest = short_digest if short else str
+    schema, format_, examples, replay = (
+        details.schema,
+        details.output_format,
+        details.examples,
+        details.replay,
+    )
+    adapter = details.adapter
+    return [
+        ("adapter", f"{digest(adapter.tree_digest)}, {size(adapter.size_bytes)}" if adapter else ""),
+        (
+            "schema",
+            f"{schema.number}, {digest(schema.contract_digest)}, {schema.tool_count} tools" if schema else "",
+        ),
+        ("format", f"{format_.name} {format_.version}" if format_ else ""),
+        ("recipe", digest(details.row.recipe_digest) if details.row.recipe_digest else ""),
+        ("examples", f"{examples.count}, {digest(examples.object_digest)}" if examples else ""),
+        ("replay", _replay_words(details, digest(replay.object_digest)) if replay else ""),
+    ]
+
+
+def _replay_words(details: VersionDetails, digest: str) -> str:
+    assert details.replay is not None
+    teacher = f", written by version {details.replay_teacher}" if details.replay_teacher else ""
+    return f"{details.replay.count} samples, {details.replay.tokens} tokens, {digest}{teacher}"
+
+
+def _verdict(one: Judgement) -> str:
+    against = f" against version {one.champion}" if one.champion else ""
+    failed = sum(not reason["passed"] for reason in one.row.reasons)
+    counted = f"{failed} of {len(one.row.reasons)} conditions failed" if failed else "all conditions hold"
+    return f"{one.row.verdict}{against}, policy {one.row.policy_name}: {counted}"
+
+
+def _decision_text(one: Judgement) -> str:
+    from adaptman.lifecycle.promote import reason_lines
+
+    lines = [
+        click.style("decision", bold=True) + f"  {_verdict(one)}",
+        *map(plain, reason_lines(one.row.reasons)),
+    ]
+    return "\n".join([*lines, *(plain(f"  ! {warning}") for warning in one.row.warnings)])
+
+
+def _promotion(move: Any) -> str:
+    words = {"promote": "promoted", "rollback": "by rollback", "init": "as the base"}[move.cause]
+    waived = f', waived: "{move.waiver}"' if move.waiver is not None else ""
+    return f"{words} by {move.actor}, {short_time(move.at)}{waived}"
+
+
+def _run_rows(details: VersionDetails) -> list[list[str]]:
+    return [_run_cells(run) for run in details.runs]
+
+
+def _run_cells(named: NamedRun) -> list[str]:
+    run = named.run
+    return [named.suite, named.kind, figure(run.value), f"{figure(run.low)}–{figure(run.high)}", str(run.n)]
+
+
+def _line_cells(line: VersionLine) -> list[str]:
+    return [
+        str(line.row.number),
+        line.row.state.value,
+        "" if line.parent is None else str(line.parent),
+        "" if line.schema is None else str(line.schema),
+        "" if line.adapter_bytes is None else size(line.adapter_bytes),
+        short_time(line.row.created_at),
+        line.row.note,
+    ]
+
+
+def _line_dict(line: VersionLine) -> dict[str, Any]:
+    return {
+        "version": line.row.number,
+        "state": line.row.state.value,
+        "parent": line.parent,
+        "tool_schema": line.schema,
+        "adapter_bytes": line.adapter_bytes,
+        "note": line.row.note,
+        "reason": line.row.reason,
+        "created_at": line.row.created_at,
+        "finished_at": line.row.finished_at,
+    }
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(jsonable(value), ensure_ascii=False)
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves a number of at least one."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

@@ -1,0 +1,78 @@
+"""The error tree. Every error that a user can meet descends from one of three roots.
+
+    AdaptmanError                 exit code 1
+    ├── SettingsError             a setting or `adaptman.toml` that cannot be used
+    ├── WorkspaceError            the home directory is missing, not writable, or of another age
+    ├── ToolDocumentError         a tool document that cannot be read
+    ├── ExampleError              training examples that cannot be used
+    ├── SuiteError                a suite file that cannot be read or scored
+    ├── ArtifactError             an object is missing, damaged or cannot be written
+    ├── ModelError                a checkpoint that cannot be loaded, converted or exported
+    ├── TrainingError             replay or fine-tuning cannot go on
+    ├── BusyError                 somebody else holds the model line
+    ├── LineageError              MLflow cannot be told, or disagrees
+    └── GateRefusedError          exit code 3: the gate refuses the promotion
+
+`registry.errors.RegistryError` and `policies.errors.PolicyError` are the roots of the two packages
+that stand on their own; they have the same shape (`message`, `hint`, `exit_code`) and the command
+line prints all three alike.
+"""
+
+from __future__ import annotations
+
+
+class AdaptmanError(Exception):
+    """What went wrong and to which thing; `hint` says the way out."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(AdaptmanError):
+    """A setting or `adaptman.toml` that cannot be used."""
+
+
+class WorkspaceError(AdaptmanError):
+    """The home directory is missing, not writable, or of another age."""
+
+
+class ToolDocumentError(AdaptmanError):
+    """A tool document that cannot be read."""
+
+
+class ExampleError(AdaptmanError):
+    """Training examples that cannot be used."""
+
+
+class SuiteError(AdaptmanError):
+    """A suite file that cannot be read or scored."""
+
+
+class ArtifactError(AdaptmanError):
+    """An object is missing, damaged or cannot be written."""
+
+
+class ModelError(AdaptmanError):
+    """A checkpoint that cannot be loaded, converted or exported."""
+
+
+class TrainingError(AdaptmanError):
+    """Replay or fine-tuning cannot go on."""
+
+
+class BusyError(AdaptmanError):
+    """Somebody else holds the model line."""
+
+
+class LineageError(AdaptmanError):
+    """MLflow cannot be told, or disagrees with the registry."""
+
+
+class GateRefusedError(AdaptmanError):
+    """The gate refuses the promotion."""
+
+    exit_code = 3

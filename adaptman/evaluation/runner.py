@@ -1,0 +1,162 @@
+"""Run a suite: ask the model every case, score each reply, and sum up with an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from statistics import fmean
+from typing import Any, NamedTuple, Protocol
+
+from adaptman.errors import SuiteError
+from adaptman.evaluation.scorers import score_reply
+from adaptman.evaluation.statistics import Interval, bca, wilson
+from adaptman.evaluation.suites import Case, Suite, SuiteKind
+from adaptman.toolspec.formats import OutputFormat
+
+CONFIDENCE = 0.95
+
+
+class Conversation(NamedTuple):
+    """What the model is shown: messages (role, content) and tools in the OpenAI form, () for none."""
+
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]]
+
+
+class Likelihood(Protocol):
+    """Negative log-likelihood of a text: its sum in nats, over so many tokens."""
+
+    @property
+    def total(self) -> float: ...
+    @property
+    def tokens(self) -> int: ...
+
+
+class Answerer(Protocol):
+    """A model that can be asked. `on_done` is told how many conversations were newly finished."""
+
+    def answer(
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int, on_done: Callable[[int], None]
+    ) -> list[str]:
+        """One reply a conversation, in order, decoded greedily."""
+        ...
+
+    def nll(
+        self, conversations: Sequence[Conversation], *, on_done: Callable[[int], None]
+    ) -> Sequence[Likelihood]:
+        """How likely the last message of each conversation, the assistant's, is to the model."""
+        ...
+
+
+class CaseOutcome(NamedTuple):
+    """How one case went: its score, what the model wrote ("" for `drift`), and what was wrong in words."""
+
+    case_id: str
+    score: float
+    output: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """One run of one suite. `low` and `high`: the 95 % interval of `value`, Wilson's for 0/1, else BCa's."""
+
+    suite_digest: str
+    suite_name: str
+    kind: SuiteKind
+    metric: str
+    higher_is_better: bool
+    outcomes: tuple[CaseOutcome, ...] = field(repr=False)
+    value: float
+    low: float
+    high: float
+    n: int
+    duration_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, outcomes and all."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {
+            **plain,
+            "kind": self.kind.value,
+            "outcomes": [outcome._asdict() for outcome in self.outcomes],
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> SuiteResult:
+        """What `to_dict` wrote.
+
+        Raises:
+            SuiteError: it is not the record of a run.
+        """
+        try:
+            outcomes = tuple(CaseOutcome(**item) for item in record["outcomes"])
+            return cls(**{**record, "kind": SuiteKind(record["kind"]), "outcomes": outcomes})
+        except (TypeError, KeyError, ValueError) as error:
+            raise SuiteError(f"not the record of a suite's run: {error}") from None
+
+
+def run_suite(
+    suite: Suite,
+    answerer: Answerer,
+    fmt: OutputFormat,
+    *,
+    max_new_tokens: int,
+    clock: Callable[[], float],
+    on_done: Callable[[int], None],
+) -> SuiteResult:
+    """Ask every case and score it. `clock` gives seconds.
+
+    Raises:
+        SuiteError: the model gave a likelihood that is not a finite number of nats over at least one token.
+        ValueError: the answerer gave more or fewer replies than there are cases.
+    """
+    started = clock()
+    conversations = [Conversation(case.messages, case.tools) for case in suite.cases]
+    if suite.kind is SuiteKind.DRIFT:
+        likelihoods = answerer.nll(conversations, on_done=on_done)
+        outcomes = [_drift(suite, case, nll) for case, nll in zip(suite.cases, likelihoods, strict=True)]
+    else:
+        replies = answerer.answer(conversations, max_new_tokens=max_new_tokens, on_done=on_done)
+        outcomes = [
+            _scored(suite.kind, case, text, fmt) for case, text in zip(suite.cases, replies, strict=True)
+        ]
+    return summarize(suite, outcomes, duration_s=clock() - started)
+
+
+def summarize(suite: Suite, outcomes: Sequence[CaseOutcome], *, duration_s: float) -> SuiteResult:
+    """The mean of the outcomes' scores, with its 95 % interval."""
+    scores = [outcome.score for outcome in outcomes]
+    interval = _interval(scores, binary=suite.kind.binary)
+    return SuiteResult(
+        suite_digest=suite.digest,
+        suite_name=suite.name,
+        kind=suite.kind,
+        metric=suite.metric,
+        higher_is_better=suite.higher_is_better,
+        outcomes=tuple(outcomes),
+        value=fmean(scores),
+        low=interval.low,
+        high=interval.high,
+        n=len(scores),
+        duration_s=duration_s,
+    )
+
+
+def _interval(scores: Sequence[float], *, binary: bool) -> Interval:
+    return wilson(round(sum(scores)), len(scores), CONFIDENCE) if binary else bca(scores).interval(CONFIDENCE)
+
+
+def _scored(kind: SuiteKind, case: Case, text: str, fmt: OutputFormat) -> CaseOutcome:
+    score = score_reply(kind, case, text, fmt)
+    return CaseOutcome(case.id, score.value, text, score.detail)
+
+
+def _drift(suite: Suite, case: Case, nll: Likelihood) -> CaseOutcome:
+    if nll.tokens < 1 or not math.isfinite(nll.total):
+        raise SuiteError(
+            f"suite `{suite.name}`, case `{case.id}`: no likelihood: {nll.total} nats, {nll.tokens} tokens",
+            hint="a model whose training diverged gives such figures: look at the curves of its training",
+        )
+    return CaseOutcome(case.id, nll.total / nll.tokens, "", f"{nll.total:.2f} nats over {nll.tokens} tokens")

@@ -1,0 +1,80 @@
+"""How right a reply is: one scorer a kind of suite, each a pure function of the case and the reply's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from adaptman.errors import SuiteError
+from adaptman.evaluation.bfcl_rules import check_calls
+from adaptman.evaluation.matching import matches
+from adaptman.evaluation.suites import Case, SuiteKind
+from adaptman.toolspec.formats import OutputFormat, Reply
+from adaptman.toolspec.readers import document_from_openai
+from adaptman.toolspec.validate import validate_call
+
+
+class Score(NamedTuple):
+    """1.0 right or 0.0 wrong, and in words what is wrong ("" where nothing is)."""
+
+    value: float
+    detail: str
+
+
+def score_reply(kind: SuiteKind, case: Case, reply_text: str, fmt: OutputFormat) -> Score:
+    """Score one reply, read by the output format.
+
+    Raises:
+        SuiteError: a `drift` case, which is scored by likelihood and not by a reply.
+    """
+    scorer = _SCORERS.get(kind)
+    if scorer is None:
+        raise SuiteError(f"a case of kind `{kind}` is not scored by a reply")
+    problem = scorer(case, fmt.parse(reply_text))
+    return Score(0.0 if problem else 1.0, problem)
+
+
+def _call_problem(case: Case, reply: Reply) -> str:
+    return _malformed(reply) or check_calls(reply.calls, case.accept, case.tools)
+
+
+def _restraint_problem(case: Case, reply: Reply) -> str:
+    shown = {tool["function"]["name"] for tool in case.tools}
+    for call in reply.calls:
+        where = "which does not fit" if call.name in shown else "which is not in the document"
+        return f"called `{call.name}`, {where}"
+    return _malformed(reply)
+
+
+def _format_problem(case: Case, reply: Reply) -> str:
+    if reply.problems or not reply.calls:
+        return _malformed(reply) or "no call"
+    document = document_from_openai(case.tools)
+    for call in reply.calls:
+        for problem in validate_call(document, call):
+            place = f"`{call.name}`, `{problem.path}`" if problem.path else f"`{call.name}`"
+            return f"{place}: {problem.message}"
+    return check_calls(reply.calls, case.accept, case.tools, exact=True) if case.accept else ""
+
+
+def _general_problem(case: Case, reply: Reply) -> str:
+    if reply.calls:
+        return f"called `{reply.calls[0].name}` where an answer was expected"
+    if reply.problems:
+        return _malformed(reply)
+    if any(matches(reply.content, answer, case.match) for answer in case.answers):
+        return ""
+    return f"expected {' or '.join(f'`{answer}`' for answer in case.answers)}"
+
+
+def _malformed(reply: Reply) -> str:
+    return f"malformed call: {reply.problems[0]}" if reply.problems else ""
+
+
+_SCORERS: dict[SuiteKind, Callable[[Case, Reply], str]] = {
+    SuiteKind.TARGET: _call_problem,
+    SuiteKind.TOOLS: _call_problem,
+    SuiteKind.IRRELEVANCE: _restraint_problem,
+    SuiteKind.FORMAT: _format_problem,
+    SuiteKind.GENERAL: _general_problem,
+}

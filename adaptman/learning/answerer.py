@@ -1,0 +1,79 @@
+"""The model as a suite sees it: answers to conversations, and the likelihood of given answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from adaptman.learning.chat import ChatRenderer, Encoded
+from adaptman.learning.decoding import DecodeSettings, decode, token_batches
+from adaptman.learning.losses import cross_entropy
+from adaptman.learning.models import LoadedModel, head_weight
+
+_BATCH_TOKENS = 4096
+
+
+class Turns(Protocol):
+    """A conversation: messages in the OpenAI form and the tools shown."""
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+class Nll(NamedTuple):
+    """Negative log-likelihood of an answer: its sum in nats and its tokens."""
+
+    total: float
+    tokens: int
+
+
+class ModelAnswerer:
+    """Answers greedily with one loaded model in one output format."""
+
+    def __init__(self, loaded: LoadedModel, renderer: ChatRenderer) -> None:
+        self._loaded, self._renderer = loaded, renderer
+
+    def answer(
+        self,
+        conversations: Sequence[Turns],
+        *,
+        max_new_tokens: int,
+        on_done: Callable[[int], None] = lambda rows: None,
+    ) -> list[str]:
+        """The assistant's next message to each conversation, special tokens left out."""
+        prompts = [self._renderer.prompt_ids(turns.messages, turns.tools) for turns in conversations]
+        settings = DecodeSettings(max_new_tokens, self._loaded.stop_ids)
+        rows = decode(self._loaded.model, prompts, settings, on_done=on_done)
+        return [str(self._loaded.tokenizer.decode(row.ids, skip_special_tokens=True)) for row in rows]
+
+    def nll(
+        self, conversations: Sequence[Turns], *, on_done: Callable[[int], None] = lambda rows: None
+    ) -> list[Nll]:
+        """The likelihood of each conversation's last message, which is the assistant's."""
+        encoded = [self._renderer.answered(turns.messages, turns.tools) for turns in conversations]
+        results = [Nll(0.0, 0)] * len(encoded)
+        for batch in token_batches([len(item.ids) for item in encoded], _BATCH_TOKENS):
+            for index, value in zip(batch, self._nll_batch([encoded[i] for i in batch]), strict=True):
+                results[index] = value
+            on_done(len(batch))
+        return results
+
+    def _nll_batch(self, batch: Sequence[Encoded]) -> list[Nll]:
+        longest = max(len(item.ids) for item in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        for row, item in enumerate(batch):
+            ids[row, : len(item.ids)] = torch.tensor(item.ids)
+        model = self._loaded.model
+        with torch.inference_mode():
+            hidden = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
+            return [self._row_nll(hidden[row], item) for row, item in enumerate(batch)]
+
+    def _row_nll(self, hidden_TD: torch.Tensor, item: Encoded) -> Nll:
+        targets = torch.tensor(item.ids[item.prompt_length :], dtype=torch.long, device=hidden_TD.device)
+        rows_TD = hidden_TD[item.prompt_length - 1 : len(item.ids) - 1]
+        total = cross_entropy(rows_TD, head_weight(self._loaded.model), targets)
+        return Nll(float(total), len(targets))

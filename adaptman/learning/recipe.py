@@ -1,0 +1,231 @@
+"""The recipe: every hyper-parameter and seed of an update, its digest part of the version's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import operator
+import sys
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from adaptman.errors import TrainingError
+
+T = TypeVar("T")
+
+_FINITE = sys.float_info.max
+_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "steps": (1, _FINITE),
+    "batch_size": (1, _FINITE),
+    "lr": (0, _FINITE),
+    "warmup": (0, 1),
+    "lr_floor": (0, 1),
+    "weight_decay": (0, _FINITE),
+    "max_grad_norm": (0, _FINITE),
+    "max_length": (1, _FINITE),
+    "checkpoint_every": (1, _FINITE),
+    "seed": (0, 2**32 - 1),
+    "lora.rank": (1, _FINITE),
+    "lora.alpha": (1, _FINITE),
+    "replay.coeff": (0, _FINITE),
+    "replay.free": (0, _FINITE),
+    "replay.chat": (0, _FINITE),
+    "replay.tools": (0, _FINITE),
+}
+
+
+@dataclass(frozen=True)
+class LoraRecipe:
+    """The low-rank adapter (Hu et al., arXiv 2106.09685)."""
+
+    rank: int = 16
+    """Rank of each adapted matrix; an update that continues an adapter keeps the adapter's own."""
+    alpha: int = 32
+    """Scale: the adapter's product is multiplied with alpha / rank."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Names of the linear modules that are adapted."""
+
+
+@dataclass(frozen=True)
+class ReplayRecipe:
+    """Replay that the model generates itself (Marek et al., arXiv 2605.26097)."""
+
+    kind: Literal["self", "none"] = "self"
+    """`self`: samples of the version the update starts from; `none`: no replay."""
+    loss: Literal["kl", "ce"] = "kl"
+    """`kl`: KL(old model ‖ new model) over the sample; `ce`: next-token loss on the sample."""
+    coeff: float = 3.0
+    """Weight of the replay loss beside the loss on new examples."""
+    samples: int = 160
+    """Samples drawn before training starts, or fewer where training would not see them all."""
+    batch_size: int = 4
+    """Samples replayed at each step."""
+    max_tokens: int = 64
+    """Longest sample, in tokens that the model generates."""
+    top_k: int = 64
+    """Teacher log-probabilities kept a token; the rest of the mass is one class, the tail."""
+    free: float = 1.0
+    """Weight of samples from the beginning-of-sequence token alone (the paper's)."""
+    chat: float = 2.0
+    """Weight of samples from the chat template's user turn: question, then answer (arXiv 2406.08464)."""
+    tools: float = 1.0
+    """Weight of samples under earlier tool documents, for tools that the update leaves unchanged."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an update is trained."""
+
+    steps: int = 40
+    """Optimiser steps."""
+    batch_size: int = 4
+    """New examples at each step."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises from zero; then it falls linearly to `lr_floor`."""
+    lr_floor: float = 0.1
+    """Learning rate at the last step, as a share of the peak."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    max_length: int = 1024
+    """Longest example in tokens; a longer one is an error, never cut."""
+    checkpoint_every: int = 10
+    """Steps between checkpoints, from which a run that died goes on."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the matrix products; weights, gradients and optimiser are fp32 in both."""
+    seed: int = 0
+    """Seed of initialisation, order and sampling."""
+    lora: LoraRecipe = field(default_factory=LoraRecipe)
+    """The adapter."""
+    replay: ReplayRecipe = field(default_factory=ReplayRecipe)
+    """The replay."""
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _BOUNDS.items():
+            value = operator.attrgetter(name)(self)
+            if not least <= value <= most:
+                limit = (
+                    f"at least {least}"
+                    if value < least
+                    else f"at most {most}"
+                    if most < _FINITE
+                    else "finite"
+                )
+                raise TrainingError(f"recipe: `{name}` is {value}, must be {limit}")
+        if not (self.lr > 0 and self.max_grad_norm > 0):
+            raise TrainingError("recipe: `lr` and `max_grad_norm` must be above 0")
+        replay = self.replay
+        if (
+            replay.kind == "self"
+            and min(replay.samples, replay.batch_size, replay.max_tokens, replay.top_k) < 1
+        ):
+            raise TrainingError(
+                "recipe: `replay.samples`, `batch_size`, `max_tokens` and `top_k` must be at least 1",
+                hint="train without replay with `replay.kind=none`",
+            )
+        if replay.kind == "self" and not replay.free + replay.chat + replay.tools > 0:
+            raise TrainingError(
+                "recipe: the weights `replay.free`, `replay.chat` and `replay.tools` are all 0"
+            )
+
+    @property
+    def drawn(self) -> ReplayRecipe:
+        """The replay recipe with no more samples than all steps together see."""
+        seen = self.steps * self.replay.batch_size
+        return dataclasses.replace(self.replay, samples=min(self.replay.samples, seen))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain JSON values."""
+        return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of the canonical JSON."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe from JSON values; what is absent takes its default.
+
+        Raises:
+            TrainingError: a key that no recipe has, or a value of another type.
+        """
+        return _build(cls, values, "recipe")
+
+    def with_settings(self, settings: Mapping[str, str]) -> Recipe:
+        """The recipe with dotted settings replaced, such as `{"replay.coeff": "3"}`.
+
+        Raises:
+            TrainingError: an unknown setting, or a value that does not fit.
+        """
+        values = self.to_dict()
+        for dotted, text in settings.items():
+            target, name = _walk(values, dotted)
+            target[name] = _parse(text)
+        return Recipe.from_dict(values)
+
+
+def _walk(values: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
+    *parents, name = dotted.split(".")
+    target: Any = values
+    for parent in parents:
+        target = target.get(parent) if isinstance(target, dict) else None
+    if not isinstance(target, dict) or name not in target or isinstance(target[name], dict):
+        known = ", ".join(f"`{key}`" for key in _leaves(values))
+        raise TrainingError(f"recipe: no setting is called `{dotted}`", hint=f"the settings are {known}")
+    return target, name
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in values.items():
+        names += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return names
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    hints = get_type_hints(cls)
+    arguments = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise TrainingError(
+                f"{where}: no setting is called `{key}`", hint=f"the settings are {', '.join(hints)}"
+            )
+        arguments[key] = _coerce(hints[key], value, f"{where}.{key}")
+    return cls(**arguments)
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise TrainingError(f"{where}: a mapping was expected, found {value!r}")
+        return _build(hint, value, where)
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise TrainingError(f"{where} is {value!r}, must be one of {', '.join(typing.get_args(hint))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise TrainingError(f"{where}: a list of names was expected, found {value!r}")
+        return tuple(value)
+    wanted = (int, float) if hint is float else hint
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise TrainingError(f"{where}: {hint.__name__} was expected, found {value!r}")
+    try:
+        return hint(value)
+    except OverflowError:
+        raise TrainingError(f"{where}: the number is too large") from None

@@ -1,0 +1,365 @@
+"""The training loop: new examples and replay in one step, checkpoints, curves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from adaptman.errors import TrainingError
+from adaptman.learning import lora, models
+from adaptman.learning.chat import Encoded
+from adaptman.learning.losses import TopK, cross_entropy, top_k_kl
+from adaptman.learning.memory import memory_told
+from adaptman.learning.packing import RowReader, States, budgeted
+from adaptman.learning.recipe import Recipe
+from adaptman.learning.replay import ReplaySample, ReplaySet
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+Series = dict[str, list[tuple[int, float]]]
+
+# Tokens that go through the model together. More is not faster on a CPU, and takes its share of memory.
+_PASS_TOKENS = 768
+
+
+class StepMetrics(NamedTuple):
+    """One optimiser step, as measured before its update."""
+
+    step: int
+    steps: int
+    new_loss: float
+    """Nats per completion token of the new examples."""
+    replay_loss: float | None
+    """Nats per token of the replay (the KL is the drift); None without replay."""
+    lr: float
+    grad_norm: float
+    tokens_per_s: float
+    """Tokens of examples and replay, prompts counted and padding not, per second of the step."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the adapter directory (safetensors) and its curves."""
+
+    adapter: Path
+    curves: Series
+    new_tokens: int
+    replay_tokens: int
+    seconds: float
+
+
+def train(
+    base: Path,
+    parent_adapter: Path | None,
+    examples: Sequence[Encoded],
+    replay: ReplaySet | None,
+    recipe: Recipe,
+    workdir: Path,
+    *,
+    on_step: Callable[[StepMetrics], None] = lambda metrics: None,
+) -> Trained:
+    """Fine-tune the adapter on `examples` beside `replay`; goes on from a checkpoint of it in `workdir`.
+
+    The order of the data is a function of seed and step alone, so that a run that was killed and resumed ends
+    in the weights of one that was not.
+
+    Raises:
+        TrainingError: no examples, one that is too long, a loss that is not finite, or memory that runs out.
+    """
+    _check_examples(examples, recipe)
+    torch.manual_seed(recipe.seed)
+    model = _trainable(base, parent_adapter, recipe)
+    if model.device.type == "cpu":
+        lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+    replayed = replay.samples if replay else ()
+    longest = max([len(row.ids) for row in examples] + [len(row.ids) for row in replayed])
+    fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
+    run = _Run(model, recipe, workdir, fingerprint, longest=longest)
+    run.restore()
+    order = _Order(len(examples), recipe.batch_size, recipe.seed)
+    replay_order = _Order(len(replayed), recipe.replay.batch_size, recipe.seed + 1)
+    for step in range(run.step, recipe.steps):
+        new, old = [examples[i] for i in order.batch(step)], [replayed[i] for i in replay_order.batch(step)]
+        with memory_told(
+            f"at step {step + 1}", "halve the batch: `--set batch_size=… --set replay.batch_size=…`"
+        ):
+            metrics = run.advance(new, old)
+        on_step(metrics)
+        if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
+            run.save()
+    adapter = workdir / "adapter"
+    _save_adapter(model, adapter)
+    return Trained(adapter, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
+
+
+class _Order:
+    """Which items each step sees: shuffled epochs, a pure function of the seed."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+
+    def batch(self, step: int) -> list[int]:
+        if not self._count:
+            return []
+        first = step * self._batch_size
+        return [self._item(position) for position in range(first, first + self._batch_size)]
+
+    def _item(self, position: int) -> int:
+        epoch, within = divmod(position, self._count)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        return int(torch.randperm(self._count, generator=generator)[within])
+
+
+class _Losses(NamedTuple):
+    """Mean losses of a step in nats per token; `replay` is 0 where nothing was replayed."""
+
+    new: float
+    replay: float
+
+
+class _Run:
+    """The state of a training: model, optimiser, position and curves."""
+
+    def __init__(
+        self, model: PeftModel, recipe: Recipe, workdir: Path, fingerprint: str, *, longest: int
+    ) -> None:
+        self.model, self.recipe, self.workdir, self.fingerprint = model, recipe, workdir, fingerprint
+        self.parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+        )
+        inner = model.get_base_model()
+        self.head_VD = models.head_weight(inner).detach()  # type: ignore[arg-type]
+        self.read = RowReader(inner.base_model, longest=longest)
+        self.step, self.new_tokens, self.replay_tokens, self.seconds = 0, 0, 0, 0.0
+        self.curves: Series = {}
+
+    def advance(self, new: Sequence[Encoded], replayed: Sequence[ReplaySample]) -> StepMetrics:
+        """One step: both losses, gradients, clipping, the update."""
+        began = time.monotonic()
+        rate = learning_rate(self.recipe, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._backward(new, replayed)
+        new_loss, replay_loss = losses.new, losses.replay if replayed else None
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm))
+        if not all(map(math.isfinite, (new_loss, replay_loss or 0.0, norm))):
+            raise TrainingError(
+                f"the loss is not finite at step {self.step + 1}",
+                hint=f"lower the learning rate: `--set lr={self.recipe.lr / 3:g}`",
+            )
+        self.optimizer.step()
+        seen = sum(len(item.ids) for item in new) + sum(len(sample.ids) for sample in replayed)
+        elapsed = time.monotonic() - began
+        self.step, self.seconds = self.step + 1, self.seconds + elapsed
+        metrics = StepMetrics(self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, seen / elapsed)
+        self._log(metrics)
+        return metrics
+
+    def _backward(self, new: Sequence[Encoded], replayed: Sequence[ReplaySample]) -> _Losses:
+        """Gradients of the step's loss, a pass at a time; the mean losses per token."""
+        rows = [item.ids[:-1] for item in new] + [sample.ids[:-1] for sample in replayed]
+        answered = sum(len(item.ids) - item.prompt_length for item in new)
+        drawn = sum(len(sample.positions) for sample in replayed)
+        new_sum, replay_sum = 0.0, 0.0
+        for indices in budgeted(rows, _PASS_TOKENS):
+            with self._autocast():
+                states = self.read([rows[i] for i in indices])
+            learned = [(i, new[row]) for i, row in enumerate(indices) if row < len(new)]
+            kept = [(i, replayed[row - len(new)]) for i, row in enumerate(indices) if row >= len(new)]
+            loss = states.hidden_TD.new_zeros(())
+            if learned:
+                total = self._new_loss(states, learned)
+                new_sum += float(total.detach())
+                loss = loss + total / answered
+            if kept:
+                total = self._replay_loss(states, kept)
+                replay_sum += float(total.detach())
+                loss = loss + self.recipe.replay.coeff * total / drawn
+            loss.backward()
+        self.new_tokens += sum(len(item.ids) for item in new)
+        self.replay_tokens += sum(len(sample.ids) for sample in replayed)
+        return _Losses(new_sum / answered, replay_sum / max(1, drawn))
+
+    def _autocast(self) -> torch.autocast:
+        """On a CPU the adapted layers know of bf16 themselves, which costs less than casting as one goes."""
+        device = self.head_VD.device.type
+        wanted = self.recipe.precision == "bf16" and device != "cpu"
+        return torch.autocast(device, torch.bfloat16, enabled=wanted)
+
+    def _new_loss(self, states: States, items: Sequence[tuple[int, Encoded]]) -> Tensor:
+        """Sum of −log p over the tokens of the answers; items are numbered as the states' rows are."""
+        where = torch.cat([states.rows[i][item.prompt_length - 1 :] for i, item in items])
+        targets = torch.tensor([token for _, item in items for token in item.ids[item.prompt_length :]])
+        return cross_entropy(self._at(states, where), self.head_VD, targets.to(self.head_VD.device))
+
+    def _replay_loss(self, states: States, items: Sequence[tuple[int, ReplaySample]]) -> Tensor:
+        """Sum over the tokens that the model drew, of the recipe's replay loss."""
+        hidden = self._at(states, torch.cat([states.rows[i][sample.positions - 1] for i, sample in items]))
+        device = hidden.device
+        if self.recipe.replay.loss == "kl":
+            teacher = TopK(
+                torch.cat([sample.teacher.ids_TK for _, sample in items]).long().to(device),
+                torch.cat([sample.teacher.log_probs_TK for _, sample in items]).to(device),
+            )
+            return top_k_kl(hidden, self.head_VD, teacher)
+        targets = torch.cat([torch.tensor(sample.ids)[sample.positions] for _, sample in items])
+        return cross_entropy(hidden, self.head_VD, targets.to(device))
+
+    @staticmethod
+    def _at(states: States, where: Tensor) -> Tensor:
+        return states.hidden_TD[where.to(states.hidden_TD.device)].float()
+
+    def _log(self, metrics: StepMetrics) -> None:
+        values = {
+            "train/new_loss": metrics.new_loss,
+            "train/replay_loss": metrics.replay_loss,
+            "train/lr": metrics.lr,
+            "train/grad_norm": metrics.grad_norm,
+            "train/tokens_per_s": metrics.tokens_per_s,
+        }
+        for name, value in values.items():
+            if value is not None:
+                self.curves.setdefault(name, []).append((metrics.step, value))
+
+    def save(self) -> None:
+        """Write a checkpoint of which either all is there or nothing."""
+        state: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            moments = self.optimizer.state[parameter]
+            state |= {
+                f"value.{name}": parameter.detach(),
+                f"first.{name}": moments["exp_avg"],
+                f"second.{name}": moments["exp_avg_sq"],
+            }
+        position = {
+            "step": self.step,
+            "curves": self.curves,
+            "new_tokens": self.new_tokens,
+            "replay_tokens": self.replay_tokens,
+            "seconds": self.seconds,
+            "fingerprint": self.fingerprint,
+            "sha256": _sha256(state),
+        }
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        temporary = self.workdir / "checkpoint.tmp"
+        save_file(state, temporary, metadata={"position": json.dumps(position)})
+        os.replace(temporary, self.workdir / "checkpoint.safetensors")
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is a whole one of the same training."""
+        found = _checkpoint(self.workdir / "checkpoint.safetensors")
+        if found is None or found[0]["fingerprint"] != self.fingerprint:
+            return
+        position, state = found
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(state[f"value.{name}"])
+            self.optimizer.state[parameter] = {
+                "step": torch.tensor(float(position["step"])),
+                "exp_avg": state[f"first.{name}"].to(parameter.device),
+                "exp_avg_sq": state[f"second.{name}"].to(parameter.device),
+            }
+        self.step, self.seconds = position["step"], position["seconds"]
+        self.new_tokens, self.replay_tokens = position["new_tokens"], position["replay_tokens"]
+        self.curves = {
+            name: [(int(s), float(v)) for s, v in points] for name, points in position["curves"].items()
+        }
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """The rate at `step` (from 0): linear warm-up to `lr`, then linear decay to `lr · lr_floor` at last."""
+    warm = max(1, round(recipe.warmup * recipe.steps))
+    if step < warm:
+        return recipe.lr * (step + 1) / warm
+    left = (recipe.steps - 1 - step) / max(1, recipe.steps - 1 - warm)
+    return recipe.lr * (recipe.lr_floor + (1 - recipe.lr_floor) * max(0.0, left))
+
+
+def _trainable(base: Path, parent_adapter: Path | None, recipe: Recipe) -> PeftModel:
+    if parent_adapter is not None:
+        return models.load_trainable(base, parent_adapter)
+    from peft import LoraConfig, get_peft_model
+
+    lora = recipe.lora
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=list(lora.targets),
+        task_type="CAUSAL_LM",
+        lora_dropout=0.0,
+    )
+    try:
+        return get_peft_model(models.load(base).model, config)
+    except ValueError as error:
+        raise TrainingError(
+            f"the adapter does not fit the model: {str(error).splitlines()[0]}",
+            hint="name the model's linear layers with `--set lora.targets='[\"q_proj\", …]'`",
+        ) from error
+
+
+def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
+    if not examples:
+        raise TrainingError("there are no examples to train on")
+    for index, example in enumerate(examples):
+        if len(example.ids) > recipe.max_length:
+            raise TrainingError(
+                f"example {index + 1} has {len(example.ids)} tokens, `max_length` is {recipe.max_length}",
+                hint="shorten it, or raise the limit with `--set max_length=…`",
+            )
+        if len(example.ids) <= example.prompt_length:
+            raise TrainingError(f"example {index + 1} has an empty answer")
+
+
+def _save_adapter(model: PeftModel, target: Path) -> None:
+    model.save_pretrained(str(target), safe_serialization=True)
+    config = target / "adapter_config.json"
+    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    # The base is named by digest in the registry; a path of this machine would make equal adapters differ.
+    values["base_model_name_or_path"] = None
+    values["target_modules"] = sorted(values["target_modules"])
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (target / "README.md").unlink(missing_ok=True)
+
+
+def _fingerprint(
+    parent_adapter: Path | None, examples: Sequence[Encoded], replay: ReplaySet | None, recipe: Recipe
+) -> str:
+    """What a training is made of; a checkpoint of another one is not gone on from."""
+    digest = hashlib.sha256(recipe.digest.encode())
+    digest.update(json.dumps(examples).encode())
+    digest.update(replay.to_bytes() if replay and replay.samples else b"")
+    for path in sorted(parent_adapter.iterdir()) if parent_adapter else ():
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sha256(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Position and tensors; None if there is no checkpoint, or a damaged one, which costs its steps alone."""
+    try:
+        state = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            position: dict[str, Any] = json.loads(file.metadata()["position"])
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError):
+        return None
+    return (position, state) if position.get("sha256") == _sha256(state) else None

@@ -1,0 +1,97 @@
+"""A version's model, loaded to be asked: the one place where stored artifacts become a model in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptman.errors import ModelError
+from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.formats import OutputFormat, output_format
+
+if TYPE_CHECKING:
+    from adaptman.learning.answerer import ModelAnswerer
+    from adaptman.learning.chat import ChatRenderer
+    from adaptman.learning.models import LoadedModel
+    from registry.tables import ModelVersion
+
+DEFAULT_FORMAT = "hermes"
+
+
+def base_path(workspace: Workspace, version: ModelVersion) -> Path:
+    """The base checkpoint's directory, every file verified.
+
+    Raises:
+        ArtifactError: a file is missing or its digest does not match.
+    """
+    return workspace.store.checkout(version.base_digest)
+
+
+def check_weights(version: ModelVersion) -> None:
+    """Tell a version that was trained, or is the base itself, from one that came to nothing.
+
+    Raises:
+        ModelError: the version has no weights.
+    """
+    if version.adapter_id is None and version.parent_id is not None:
+        raise ModelError(
+            f"version {version.number} is `{version.state}`: it has no weights",
+            hint="`adaptman version list` shows which versions have an adapter",
+        )
+
+
+def adapter_path(workspace: Workspace, version: ModelVersion) -> Path | None:
+    """The adapter's directory, every file verified; None for the base version.
+
+    Raises:
+        ModelError: the version has no weights: it is still in training, or failed.
+        ArtifactError: a file is missing or its digest does not match.
+    """
+    check_weights(version)
+    if version.adapter_id is None:
+        return None
+    with workspace.registry.read() as reader:
+        return workspace.store.checkout(reader.adapter(version.adapter_id).tree_digest)
+
+
+def version_format(workspace: Workspace, version: ModelVersion) -> OutputFormat:
+    """The output format that a version was taught; the base was taught none and is read in the default."""
+    if version.output_format_id is None:
+        return output_format(DEFAULT_FORMAT)
+    with workspace.registry.read() as reader:
+        return output_format(reader.output_format(version.output_format_id).name)
+
+
+def use_threads(workspace: Workspace) -> None:
+    """Apply the setting `threads`, if there is one."""
+    if workspace.settings.threads is not None:
+        from adaptman.learning import models
+
+        models.use_threads(workspace.settings.threads)
+
+
+def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
+    """The version's model with its adapter merged.
+
+    Raises:
+        ArtifactError: an artifact is missing or damaged.
+        ModelError: it has no weights, or cannot be loaded.
+    """
+    from adaptman.learning import models
+
+    use_threads(workspace)
+    return models.load(base_path(workspace, version), adapter_path(workspace, version))
+
+
+def renderer_of(loaded: LoadedModel, fmt: OutputFormat) -> ChatRenderer:
+    """Writes conversations for a loaded model."""
+    from adaptman.learning.chat import ChatRenderer
+
+    return ChatRenderer(loaded.tokenizer, fmt)
+
+
+def answerer_of(loaded: LoadedModel, fmt: OutputFormat) -> ModelAnswerer:
+    """The loaded model as suites ask it."""
+    from adaptman.learning.answerer import ModelAnswerer
+
+    return ModelAnswerer(loaded, renderer_of(loaded, fmt))

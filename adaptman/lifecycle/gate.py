@@ -1,0 +1,90 @@
+"""The gate: from two sets of suite results to a decision under a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from adaptman.errors import SuiteError
+from adaptman.evaluation.runner import SuiteResult
+from adaptman.evaluation.statistics import PairedComparison, compare
+from policies.decide import Decision, decide
+from policies.evidence import SuiteEvidence
+from policies.policy import Policy, Rule
+
+
+def judge(
+    policy: Policy,
+    candidate: Sequence[SuiteResult],
+    champion: Sequence[SuiteResult],
+    *,
+    required_kinds: Collection[str] = (),
+    warnings: Sequence[str] = (),
+) -> Decision:
+    """Compare the candidate with the champion on each suite both answered, and decide.
+
+    Results are matched by the suite's digest: a champion's result on another revision of a suite is none.
+
+    Raises:
+        SuiteError: two results of one suite do not hold the same cases.
+    """
+    by_digest = {result.suite_digest: result for result in champion}
+    evidence = [
+        suite_evidence(
+            result, by_digest.get(result.suite_digest), policy.rule_for(result.suite_name, result.kind.value)
+        )
+        for result in candidate
+    ]
+    return decide(policy, evidence, required_kinds=required_kinds, warnings=warnings)
+
+
+def suite_evidence(candidate: SuiteResult, champion: SuiteResult | None, rule: Rule | None) -> SuiteEvidence:
+    """What the two results show, at the rule's margin and confidence (0 and 95 % where there is no rule).
+
+    Raises:
+        SuiteError: the two results do not hold the same cases.
+    """
+    alone = SuiteEvidence(
+        suite=candidate.suite_name,
+        kind=candidate.kind.value,
+        suite_digest=candidate.suite_digest,
+        metric=candidate.metric,
+        higher_is_better=candidate.higher_is_better,
+        n=candidate.n,
+        candidate=candidate.value,
+    )
+    if champion is None:
+        return alone
+    found = _compared(candidate, champion, rule or Rule())
+    return alone.model_copy(
+        update={
+            "champion": found.champion,
+            "difference": found.difference,
+            "low": found.low,
+            "high": found.high,
+            "confidence": found.confidence,
+            "broke": found.broke,
+            "mended": found.mended,
+            "p_non_inferior": found.p_non_inferior,
+            "p_superior": found.p_superior,
+            "detectable_drop": found.detectable_drop,
+            "cases_needed": found.cases_needed,
+            "method": found.method,
+        }
+    )
+
+
+def _compared(candidate: SuiteResult, champion: SuiteResult, rule: Rule) -> PairedComparison:
+    try:
+        return compare(
+            candidate.outcomes,
+            champion.outcomes,
+            margin=rule.margin or 0.0,
+            confidence=rule.confidence,
+            higher_is_better=candidate.higher_is_better,
+            binary=candidate.kind.binary,
+        )
+    except ValueError as error:
+        raise SuiteError(
+            f"suite `{candidate.suite_name}`: candidate and champion cannot be compared: {error}",
+            hint="run the suite again on both",
+        ) from None

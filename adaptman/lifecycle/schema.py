@@ -1,0 +1,144 @@
+"""Tool documents: register one, list them, show one, compare two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adaptman.errors import WorkspaceError
+from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.changes import ChangeSet
+from adaptman.toolspec.diff import diff
+from adaptman.toolspec.document import ToolDocument
+from adaptman.toolspec.readers import read_document
+
+if TYPE_CHECKING:
+    from registry.reader import Reader
+    from registry.tables import ToolSchema
+    from registry.writer import Writer
+
+
+@dataclass(frozen=True)
+class SchemaRegistration:
+    """A document that stands in the registry. `created` is False when it stood there before."""
+
+    row: ToolSchema
+    document: ToolDocument
+    changes: ChangeSet
+    previous: int | None
+    """Number of the document that `changes` starts from; `None` when this is the first."""
+    created: bool
+
+
+@dataclass(frozen=True)
+class RegisteredSchema:
+    """A registered document: its row, and the document read back from the store."""
+
+    row: ToolSchema
+    document: ToolDocument
+
+
+@dataclass(frozen=True)
+class SchemaComparison:
+    """What changed from one registered document to another."""
+
+    old: int
+    new: int
+    changes: ChangeSet
+
+
+def register_schema(
+    workspace: Workspace,
+    data: bytes,
+    origin: str,
+    *,
+    note: str = "",
+    renamed: Mapping[str, str] | None = None,
+    not_renamed: Collection[str] = (),
+) -> SchemaRegistration:
+    """Store the author's bytes and record the document with its change set against the newest one.
+
+    `renamed` maps old tool names to new ones; `not_renamed` names old ones that are gone, or wrong `old=new`.
+
+    Raises:
+        ToolDocumentError: the document cannot be read, or a renamed tool is not where it should be.
+        WorkspaceError: there is no model line.
+    """
+    model = workspace.model_row()
+    document = read_document(data, origin)
+    digest = workspace.store.put_bytes(data)
+
+    def record(writer: Writer) -> SchemaRegistration:
+        before = writer.latest_tool_schema(model.id)
+        if before is not None and before.document_digest == digest:
+            return _standing(writer, before, document)
+        old = _document_of(workspace, before) if before is not None else None
+        changes = diff(old, document, renamed=renamed or {}, not_renamed=not_renamed)
+        row = writer.add_tool_schema(
+            model.id,
+            document_digest=digest,
+            contract_digest=document.digest,
+            source_format=document.source_format.value,
+            tool_count=len(document.tools),
+            change_set=changes.to_dict(),
+            breaking=changes.breaking,
+            note=note,
+        ).row
+        return SchemaRegistration(row, document, changes, before.number if before else None, created=True)
+
+    return workspace.registry.write(record)
+
+
+def list_schemas(workspace: Workspace) -> list[ToolSchema]:
+    """All documents of the model line, by number."""
+    model = workspace.model_row()
+    with workspace.registry.read() as reader:
+        return reader.tool_schemas(model.id)
+
+
+def registered_schema(workspace: Workspace, number: int | None = None) -> RegisteredSchema:
+    """The document with that number, or the newest one.
+
+    Raises:
+        NotFoundError: there is no document of that number.
+        WorkspaceError: no document was registered yet.
+        ArtifactError: the stored document is missing or damaged.
+    """
+    model = workspace.model_row()
+    with workspace.registry.read() as reader:
+        row = _row(reader, model.id, number)
+    return RegisteredSchema(row, _document_of(workspace, row))
+
+
+def compare_schemas(workspace: Workspace, old: int, new: int | None = None) -> SchemaComparison:
+    """What changed from document `old` to document `new`, or to the newest one.
+
+    Raises:
+        NotFoundError: there is no document of that number.
+        ArtifactError: a stored document is missing or damaged.
+    """
+    before, after = registered_schema(workspace, old), registered_schema(workspace, new)
+    return SchemaComparison(before.row.number, after.row.number, diff(before.document, after.document))
+
+
+def _row(reader: Reader, model_id: int, number: int | None) -> ToolSchema:
+    if number is not None:
+        return reader.tool_schema(model_id, number)
+    newest = reader.latest_tool_schema(model_id)
+    if newest is None:
+        raise WorkspaceError(
+            "no tool document is registered yet", hint="register one with `adaptman schema register FILE`"
+        )
+    return newest
+
+
+def _document_of(workspace: Workspace, row: ToolSchema) -> ToolDocument:
+    return read_document(workspace.store.get_bytes(row.document_digest), f"tool schema {row.number}")
+
+
+def _standing(reader: Reader, row: ToolSchema, document: ToolDocument) -> SchemaRegistration:
+    """What registering the newest document once more amounts to: nothing is recorded."""
+    earlier = [one.number for one in reader.tool_schemas(row.model_id) if one.number < row.number]
+    changes = ChangeSet.from_dict(row.change_set)
+    return SchemaRegistration(row, document, changes, max(earlier, default=None), created=False)

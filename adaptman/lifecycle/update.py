@@ -1,0 +1,260 @@
+"""Teach the model an update: plan, replay, training, candidate, suites, decision; goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptman.errors import AdaptmanError, ExampleError, ModelError, TrainingError
+from adaptman.lifecycle import engine
+from adaptman.lifecycle.evaluate import Evaluation, evaluate_held
+from adaptman.lifecycle.lease import Watched, held
+from adaptman.lifecycle.plan import UpdatePlan
+from adaptman.lifecycle.progress import Progress, Silent
+from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.validate import validate_call
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adaptman.learning.replay import ReplaySet, ToolPrompt
+    from adaptman.learning.trainer import StepMetrics, Trained
+    from registry.reader import Reader
+    from registry.tables import ModelVersion
+    from registry.writer import Writer
+
+
+@dataclass(frozen=True)
+class Update:
+    """The candidate of an update and how it was judged; `evaluation` is None where no suite is registered."""
+
+    version: ModelVersion
+    evaluation: Evaluation | None
+
+
+def run_update(workspace: Workspace, plan: UpdatePlan, *, progress: Progress | None = None) -> Update:
+    """Carry out `plan`: a run of it that died is taken up where it was, one that ended is not repeated.
+
+    Raises:
+        BusyError: somebody else is at work on the model line.
+        TrainingError: replay or training cannot go on; the version is recorded as failed.
+        ExampleError: an example that cannot be trained on; the version is recorded as failed.
+        ModelError: the model cannot be trained; the version is recorded as failed.
+        ArtifactError: an artifact is missing or damaged; nothing is recorded.
+    """
+    with held(workspace, plan.model, f"update to schema {plan.schema.number}") as hold:
+        progress = Watched(progress or Silent(), hold)
+        engine.use_threads(workspace)
+        version = _standing(workspace, plan) or _start(workspace, plan)
+        if version.state == "training":
+            version = _make_candidate(workspace, plan, version, progress)
+        _forget(_workdir(workspace, plan, version))
+        evaluation = evaluate_held(workspace, version.number, progress=progress) if plan.suites else None
+        return Update(evaluation.version if evaluation else version, evaluation)
+
+
+def _standing(workspace: Workspace, plan: UpdatePlan) -> ModelVersion | None:
+    """The version that an earlier run of this very plan began or made."""
+    digest = workspace.store.put_bytes(plan.examples_data)
+    with workspace.registry.read() as reader:
+        for version in reversed(reader.versions(plan.model.id)):
+            if version.state not in ("failed", "discarded") and _is_made_by(reader, version, plan, digest):
+                return version
+    return None
+
+
+def _is_made_by(reader: Reader, version: ModelVersion, plan: UpdatePlan, examples: str) -> bool:
+    """Whether everything that decides what a version becomes is what the plan says."""
+    wanted = (plan.parent.id, plan.schema.id, plan.recipe.digest)
+    if (version.parent_id, version.tool_schema_id, version.recipe_digest) != wanted:
+        return False
+    if version.example_set_id is None or version.output_format_id is None:
+        return False
+    return (
+        reader.example_set(version.example_set_id).object_digest == examples
+        and reader.output_format(version.output_format_id).digest == plan.output_format.digest
+    )
+
+
+def _start(workspace: Workspace, plan: UpdatePlan) -> ModelVersion:
+    # What the training will read is looked at first: a damaged base is no reason for a version to exist.
+    engine.base_path(workspace, plan.parent)
+    engine.adapter_path(workspace, plan.parent)
+    digest = workspace.store.put_bytes(plan.examples_data)
+    fmt = plan.output_format
+
+    def record(writer: Writer) -> ModelVersion:
+        examples = writer.add_example_set(
+            plan.model.id, object_digest=digest, count=len(plan.examples), tool_schema_id=plan.schema.id
+        )
+        output_format = writer.add_output_format(fmt.name, fmt.version, fmt.spec(), fmt.digest)
+        return writer.start_version(
+            plan.model.id,
+            parent_id=plan.parent.id,
+            base_digest=plan.parent.base_digest,
+            recipe=plan.recipe.to_dict(),
+            recipe_digest=plan.recipe.digest,
+            tool_schema_id=plan.schema.id,
+            output_format_id=output_format.id,
+            example_set_id=examples.id,
+            note=plan.note,
+        )
+
+    return workspace.registry.write(record)
+
+
+def _make_candidate(
+    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, progress: Progress
+) -> ModelVersion:
+    """Replay and training in the version's working folder, which holds what a killed run needs to go on."""
+    workdir = _workdir(workspace, plan, version)
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        replay = _replay(workspace, plan, workdir, progress) if plan.recipe.replay.kind == "self" else None
+        trained = _train(workspace, plan, replay, workdir, progress)
+    except (TrainingError, ExampleError, ModelError) as error:
+        _fail(workspace, version, error, workdir)
+        raise
+    except MemoryError as error:
+        told = _out_of_memory(plan)
+        _fail(workspace, version, told, workdir)
+        raise told from error
+    return _record_candidate(workspace, plan, version, replay, trained)
+
+
+def _workdir(workspace: Workspace, plan: UpdatePlan, version: ModelVersion) -> Path:
+    return workspace.settings.home / "runs" / f"{plan.model.name}-v{version.number}"
+
+
+def _forget(workdir: Path) -> None:
+    shutil.rmtree(workdir, ignore_errors=True)
+
+
+def _fail(workspace: Workspace, version: ModelVersion, error: AdaptmanError, workdir: Path) -> None:
+    """The same run would end the same way, so that nothing of it is kept but the reason."""
+    workspace.registry.write(lambda writer: writer.fail_version(version.id, error.message))
+    _forget(workdir)
+
+
+def _out_of_memory(plan: UpdatePlan) -> TrainingError:
+    recipe = plan.recipe
+    smaller = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
+    if recipe.replay.kind == "self":
+        smaller.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
+    return TrainingError("out of memory", hint=f"halve the batch: `{' '.join(smaller)}`")
+
+
+def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Progress) -> ReplaySet:
+    from adaptman.learning.replay import ReplaySet, generate
+
+    path = workdir / "replay.safetensors"
+    # A file that the power cut in two is drawn again; it is a function of the seed.
+    with contextlib.suppress(TrainingError):
+        return ReplaySet.from_file(str(path))
+    loaded = engine.load_version(workspace, plan.parent)
+    renderer = engine.renderer_of(loaded, plan.output_format)
+    recipe = plan.recipe.drawn
+    progress.start("replay", recipe.samples)
+    replay = generate(
+        loaded, renderer, recipe, _tool_prompts(plan), plan.recipe.seed, on_done=progress.advance
+    )
+    progress.finish(f"{replay.tokens} tokens of the champion's own")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(replay.to_bytes())
+    os.replace(temporary, path)
+    return replay
+
+
+def _tool_prompts(plan: UpdatePlan) -> list[ToolPrompt]:
+    """One prompt for each earlier tool that stays as it is, with what makes a reply to it acceptable."""
+    from adaptman.learning.replay import ToolPrompt
+
+    kept = plan.document.subset(plan.replayed_tools)
+    return [ToolPrompt((tool,), lambda reply: _is_valid(plan, reply)) for tool in kept.as_openai()]
+
+
+def _is_valid(plan: UpdatePlan, reply: str) -> bool:
+    parsed = plan.output_format.parse(reply)
+    calls = parsed.calls if not parsed.problems else ()
+    return bool(calls) and not any(validate_call(plan.document, call) for call in calls)
+
+
+def _train(
+    workspace: Workspace, plan: UpdatePlan, replay: ReplaySet | None, workdir: Path, progress: Progress
+) -> Trained:
+    from adaptman.learning import models, trainer
+    from adaptman.learning.chat import ChatRenderer
+
+    base = engine.base_path(workspace, plan.parent)
+    renderer = ChatRenderer(models.load_tokenizer(base), plan.output_format)
+    encoded = [renderer.answered(example.messages, example.tools) for example in plan.examples]
+    progress.start("training", plan.recipe.steps)
+    begun = False
+
+    def on_step(metrics: StepMetrics) -> None:
+        nonlocal begun
+        if not begun and metrics.step > 1:  # steps done by the run that died cost nothing now
+            progress.start(f"training from step {metrics.step}", metrics.steps - metrics.step + 1)
+        begun = True
+        progress.advance(1, _figures(metrics))
+
+    parent_adapter = engine.adapter_path(workspace, plan.parent)
+    trained = trainer.train(base, parent_adapter, encoded, replay, plan.recipe, workdir, on_step=on_step)
+    progress.finish(f"loss {trained.curves['train/new_loss'][-1][1]:.2f}")
+    return trained
+
+
+def _figures(metrics: StepMetrics) -> str:
+    drift = "" if metrics.replay_loss is None else f", drift {metrics.replay_loss:.3f}"
+    return f"loss {metrics.new_loss:.2f}{drift}, {metrics.tokens_per_s:.0f} tokens/s"
+
+
+def _record_candidate(
+    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, replay: ReplaySet | None, trained: Trained
+) -> ModelVersion:
+    """Artifacts first, each durable in the store; then one transaction that names them."""
+    store = workspace.store
+    tree = store.put_tree(trained.adapter)
+    size = sum(entry.size for entry in store.tree(tree).values())
+    curves = store.put_bytes(json.dumps({"series": trained.curves}).encode())
+    replayed = store.put_bytes(replay.to_bytes()) if replay else None
+
+    def record(writer: Writer) -> ModelVersion:
+        replay_id = None
+        if replay is not None and replayed is not None:
+            replay_id = writer.add_replay_set(
+                plan.model.id,
+                object_digest=replayed,
+                count=len(replay.samples),
+                tokens=replay.tokens,
+                report=replay.report,
+                teacher_version_id=plan.parent.id,
+            ).id
+        return writer.finish_training(
+            version.id,
+            adapter_id=writer.add_adapter(tree_digest=tree, size_bytes=size).id,
+            replay_set_id=replay_id,
+            curves_digest=curves,
+            summary=summary(trained),
+        )
+
+    return workspace.registry.write(record)
+
+
+def summary(trained: Trained) -> dict[str, Any]:
+    """The figures of a training that are worth a glance."""
+    last: Mapping[str, float] = {name: points[-1][1] for name, points in trained.curves.items()}
+    tokens = trained.new_tokens + trained.replay_tokens
+    return {
+        "new_loss": last.get("train/new_loss"),
+        "replay_loss": last.get("train/replay_loss"),
+        "new_tokens": trained.new_tokens,
+        "replay_tokens": trained.replay_tokens,
+        "seconds": round(trained.seconds, 1),
+        "tokens_per_s": round(tokens / trained.seconds, 1) if trained.seconds else None,
+    }

@@ -1,0 +1,261 @@
+"""Versions: list them, show one with everything it was made from, trace one back to the base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptman.lifecycle.workspace import Workspace
+
+if TYPE_CHECKING:
+    from registry.reader import Reader
+    from registry.tables import (
+        Adapter,
+        ChampionMove,
+        DecisionRow,
+        ExampleSet,
+        ModelVersion,
+        OutputFormatRow,
+        ReplaySet,
+        SuiteRun,
+        ToolSchema,
+    )
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """One version in a list, with the numbers of what it came from."""
+
+    row: ModelVersion
+    parent: int | None
+    schema: int | None
+    adapter_bytes: int | None
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """A suite run with the name and kind of its suite."""
+
+    suite: str
+    kind: str
+    run: SuiteRun
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A decision, and the number of the champion that the version was compared with."""
+
+    row: DecisionRow
+    champion: int | None
+
+
+@dataclass(frozen=True)
+class VersionDetails:
+    """A version and every row that it names. A base version has none but itself."""
+
+    row: ModelVersion
+    parent: int | None
+    schema: ToolSchema | None
+    output_format: OutputFormatRow | None
+    examples: ExampleSet | None
+    replay: ReplaySet | None
+    replay_teacher: int | None
+    adapter: Adapter | None
+    runs: tuple[NamedRun, ...]
+    decisions: tuple[Judgement, ...]
+    moves: tuple[ChampionMove, ...]
+    """The times at which it became champion, oldest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`; keys are stable."""
+        return {
+            **_identity(self),
+            "recipe": self.row.recipe,
+            "summary": self.row.summary,
+            "curves_digest": self.row.curves_digest,
+            "suites": [_run_dict(run) for run in self.runs],
+            "decisions": [_judgement_dict(one) for one in self.decisions],
+        }
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A version and its ancestors, the base first."""
+
+    model: str
+    base_source: str
+    chain: tuple[VersionDetails, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`; keys are stable."""
+        return {
+            "model": self.model,
+            "base_source": self.base_source,
+            "chain": [
+                {**_identity(one), "decision": _judgement_dict(one.decisions[-1]) if one.decisions else None}
+                for one in self.chain
+            ],
+        }
+
+
+def list_versions(workspace: Workspace) -> list[VersionLine]:
+    """All versions of the model line, by number."""
+    model = workspace.model_row()
+    with workspace.registry.read() as reader:
+        rows = reader.versions(model.id)
+        schemas = {schema.id: schema.number for schema in reader.tool_schemas(model.id)}
+        sizes = {row.adapter_id: reader.adapter(row.adapter_id).size_bytes for row in rows if row.adapter_id}
+    numbers = {row.id: row.number for row in rows}
+    return [
+        VersionLine(
+            row,
+            parent=numbers.get(row.parent_id) if row.parent_id else None,
+            schema=schemas.get(row.tool_schema_id) if row.tool_schema_id else None,
+            adapter_bytes=sizes.get(row.adapter_id) if row.adapter_id else None,
+        )
+        for row in rows
+    ]
+
+
+def version_details(workspace: Workspace, number: int) -> VersionDetails:
+    """Version `number` and everything it names.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    model = workspace.model_row()
+    with workspace.registry.read() as reader:
+        return _details(reader, reader.version(model.id, number))
+
+
+def version_lineage(workspace: Workspace, number: int) -> Lineage:
+    """Version `number` traced back, parent by parent, to the base.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    model = workspace.model_row()
+    with workspace.registry.read() as reader:
+        row: ModelVersion | None = reader.version(model.id, number)
+        chain: list[VersionDetails] = []
+        while row is not None:
+            chain.append(_details(reader, row))
+            row = reader.version_by_id(row.parent_id) if row.parent_id is not None else None
+    return Lineage(model.name, model.base_source, tuple(reversed(chain)))
+
+
+def _details(reader: Reader, row: ModelVersion) -> VersionDetails:
+    replay = reader.replay_set(row.replay_set_id) if row.replay_set_id else None
+    return VersionDetails(
+        row=row,
+        parent=_number(reader, row.parent_id),
+        schema=reader.tool_schema_by_id(row.tool_schema_id) if row.tool_schema_id else None,
+        output_format=reader.output_format(row.output_format_id) if row.output_format_id else None,
+        examples=reader.example_set(row.example_set_id) if row.example_set_id else None,
+        replay=replay,
+        replay_teacher=_number(reader, replay.teacher_version_id) if replay else None,
+        adapter=reader.adapter(row.adapter_id) if row.adapter_id else None,
+        runs=_newest_runs(reader, row.id),
+        decisions=tuple(Judgement(one, _number(reader, one.champion_id)) for one in reader.decisions(row.id)),
+        moves=tuple(move for move in reader.moves(row.model_id) if move.version_id == row.id),
+    )
+
+
+def _newest_runs(reader: Reader, version_id: int) -> tuple[NamedRun, ...]:
+    newest = {run.suite_id: run for run in reader.suite_runs(version_id)}
+    found = [(reader.suite_by_id(suite_id), run) for suite_id, run in newest.items()]
+    return tuple(NamedRun(suite.name, suite.kind, run) for suite, run in found)
+
+
+def _number(reader: Reader, version_id: int | None) -> int | None:
+    return reader.version_by_id(version_id).number if version_id is not None else None
+
+
+def _identity(one: VersionDetails) -> dict[str, Any]:
+    return {
+        "version": one.row.number,
+        "version_id": one.row.id,
+        "state": one.row.state.value,
+        "parent": one.parent,
+        "base_digest": one.row.base_digest,
+        "adapter": _adapter_dict(one.adapter),
+        "tool_schema": _schema_dict(one.schema),
+        "output_format": _format_dict(one.output_format),
+        "recipe_digest": one.row.recipe_digest,
+        "examples": _examples_dict(one.examples),
+        "replay": _replay_dict(one),
+        "promotions": [_move_dict(move) for move in one.moves],
+        "note": one.row.note,
+        "reason": one.row.reason,
+        "created_at": one.row.created_at,
+        "finished_at": one.row.finished_at,
+    }
+
+
+def _adapter_dict(row: Adapter | None) -> dict[str, Any] | None:
+    return {"digest": row.tree_digest, "size_bytes": row.size_bytes} if row else None
+
+
+def _schema_dict(row: ToolSchema | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {
+        "number": row.number,
+        "digest": row.contract_digest,
+        "document_digest": row.document_digest,
+        "tools": row.tool_count,
+    }
+
+
+def _format_dict(row: OutputFormatRow | None) -> dict[str, Any] | None:
+    return {"name": row.name, "version": row.version, "digest": row.digest} if row else None
+
+
+def _examples_dict(row: ExampleSet | None) -> dict[str, Any] | None:
+    return {"digest": row.object_digest, "count": row.count} if row else None
+
+
+def _replay_dict(one: VersionDetails) -> dict[str, Any] | None:
+    row = one.replay
+    if row is None:
+        return None
+    return {
+        "digest": row.object_digest,
+        "count": row.count,
+        "tokens": row.tokens,
+        "teacher": one.replay_teacher,
+    }
+
+
+def _move_dict(move: ChampionMove) -> dict[str, Any]:
+    return {"cause": move.cause, "actor": move.actor, "waiver": move.waiver, "at": move.at}
+
+
+def _run_dict(named: NamedRun) -> dict[str, Any]:
+    run = named.run
+    return {
+        "suite": named.suite,
+        "kind": named.kind,
+        "suite_digest": run.suite_digest,
+        "metric": run.metric,
+        "value": run.value,
+        "low": run.low,
+        "high": run.high,
+        "n": run.n,
+        "duration_s": run.duration_s,
+        "outputs_digest": run.outputs_digest,
+        "created_at": run.created_at,
+    }
+
+
+def _judgement_dict(one: Judgement) -> dict[str, Any]:
+    return {
+        "verdict": one.row.verdict,
+        "champion": one.champion,
+        "policy": one.row.policy_name,
+        "policy_digest": one.row.policy_digest,
+        "reasons": one.row.reasons,
+        "warnings": one.row.warnings,
+        "actor": one.row.actor,
+        "created_at": one.row.created_at,
+    }

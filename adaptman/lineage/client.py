@@ -1,0 +1,147 @@
+"""MLflow opened quietly: without its notices, its telemetry or its long retries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from adaptman.lineage.errors import StoreDownError
+from adaptman.lineage.names import public_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Connect = Callable[[str], "MlflowClient"]
+
+PROBE_TIMEOUT_S = 4
+
+_QUIET = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_SHORT = {
+    # MLflow's own are 120 s and 7 retries: a dead server would be waited for for half an hour.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "PGCONNECT_TIMEOUT": "5",
+}
+_PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(PROBE_TIMEOUT_S), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+
+_global_uri = threading.Lock()
+
+
+def is_server(tracking_uri: str) -> bool:
+    """True for a tracking server, False for a database."""
+    return tracking_uri.startswith(("http://", "https://"))
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client of the store at `tracking_uri`; a new database gets its tables.
+
+    Raises:
+        StoreDownError: nothing answers there, or its schema is of another age.
+    """
+    _hush()
+    try:
+        return _opened(tracking_uri)
+    except Exception as error:
+        raise _unreachable(tracking_uri, error) from error
+
+
+def answers(client: MlflowClient) -> bool:
+    """Whether the store behind `client` answers a small question within seconds."""
+    try:
+        with _environment(_PROBE):
+            client.search_experiments(max_results=1)
+    except Exception:
+        return False
+    return True
+
+
+@contextmanager
+def global_uri(tracking_uri: str) -> Iterator[None]:
+    """MLflow's global tracking URI set to `tracking_uri` and back.
+
+    A database store looks up `models:/…` with the global URI instead of its own, and would otherwise make a
+    `mlflow.db` in the working directory and find nothing in it.
+    """
+    import mlflow
+
+    with _global_uri:
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri(tracking_uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)
+
+
+def _hush() -> None:
+    for name, value in {**_QUIET, **_SHORT}.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _opened(tracking_uri: str) -> MlflowClient:
+    import mlflow
+
+    _hush()  # importing mlflow sets its loggers' levels
+    if not is_server(tracking_uri):
+        _check_database(tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    with _environment(_PROBE):
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _check_database(tracking_uri: str) -> None:
+    """One try to connect, since MLflow itself makes fifteen and sleeps between them for half an hour."""
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    engine = create_sqlalchemy_engine(tracking_uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _unreachable(tracking_uri: str, error: Exception) -> StoreDownError:
+    uri = public_uri(tracking_uri)
+    if "out-of-date database schema" in str(error):
+        return StoreDownError(
+            f"the MLflow database `{uri}` was made by another version of MLflow",
+            hint=f"back it up, then run `mlflow db upgrade {uri}`",
+        )
+    return StoreDownError(
+        f"MLflow does not answer at `{uri}`: {reason(error, tracking_uri)}",
+        hint="nothing is lost: `adaptman lineage sync` delivers once it answers again",
+    )
+
+
+def reason(error: BaseException, tracking_uri: str) -> str:
+    """The first line of what MLflow said, short and without a password."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].replace(tracking_uri, public_uri(tracking_uri))[:300].rstrip(".")

@@ -1,0 +1,129 @@
+"""What was measured and decided about a version, and which one is live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adaptman.lineage.books import Books
+from adaptman.lineage.names import file_name, key, milliseconds, tag_values
+from adaptman.lineage.payloads import DataSet, Payload, Version
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def deliver_suite_run(books: Books, outbox_key: str, payload: Payload) -> dict[str, str]:
+    """A suite that was run: a child of the version's run, its figures on the logged model too."""
+    version = Version.of(payload)
+    experiment_id = books.experiment(version.model)
+    end = milliseconds(payload["created_at"])
+    start = end - int(payload["duration_s"] * 1000)
+    parent = _version_run(books, experiment_id, version, start)
+    name = f"suite: {payload['suite']}"
+    run_id = books.run(experiment_id, f"suite/{file_name(outbox_key)}", name, start=start, parent=parent)
+    about = {field: payload.get(field) for field in ("suite", "suite_digest", "metric", "outputs_digest")}
+    tags = tag_values({**version.tags, **about, "kind": "suite", "suite_kind": payload["kind"]})
+    books.describe_run(run_id, tags=tags)
+    suite = DataSet(payload["suite"], payload["suite_digest"], payload["n"], "evaluation")
+    model = books.find_logged_model(experiment_id, version.key)
+    model_id = str(model.model_id) if model is not None else None
+    books.log_inputs(run_id, [suite.as_input()], [model_id] if model_id else [])
+    books.log_metrics(run_id, _figures(payload, suite, model_id, end))
+    books.log_metrics(parent, _headline(payload, end))
+    books.finish(run_id, end)
+    return {"experiment_id": experiment_id, "run_id": run_id, **({"model_id": model_id} if model_id else {})}
+
+
+def _version_run(books: Books, experiment_id: str, version: Version, start: int) -> str:
+    """The version's run; an empty one in its place if somebody deleted it."""
+    return books.run(experiment_id, version.key, f"update → {version.name}", start=start)
+
+
+def _figures(payload: Payload, suite: DataSet, model_id: str | None, at: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    plain = [
+        Metric(name, float(payload[name]), at, 0) for name in ("value", "low", "high", "n", "duration_s")
+    ]
+    if model_id is None:
+        return plain
+    stem = f"suite/{payload['suite']}"
+    named = {stem: "value", f"{stem}/low": "low", f"{stem}/high": "high", f"{stem}/n": "n"}
+    return plain + [
+        Metric(key(name), float(payload[field]), at, 0, model_id, suite.name, suite.short_digest)
+        for name, field in named.items()
+    ]
+
+
+def _headline(payload: Payload, at: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    return [Metric(key(f"suite/{payload['suite']}"), float(payload["value"]), at, 0)]
+
+
+def deliver_decision(books: Books, outbox_key: str, payload: Payload) -> dict[str, str]:
+    """What the gate said: tags on the version and its run, the reasons as an artifact of the run."""
+    version = Version.of(payload)
+    experiment_id = books.experiment(version.model)
+    at = milliseconds(payload["created_at"])
+    run_id = _version_run(books, experiment_id, version, at)
+    tags = {
+        "decision": payload["verdict"],
+        "decision_at": payload["created_at"],
+        "decision_champion": payload.get("champion"),
+        "policy": payload["policy"],
+        "policy_digest": payload["policy_digest"],
+    }
+    books.describe_run(run_id, tags=tag_values(tags))
+    books.client.log_dict(run_id, dict(payload), f"decisions/{file_name(outbox_key)}.json")
+    result = {"experiment_id": experiment_id, "run_id": run_id}
+    model = books.find_logged_model(experiment_id, version.key)
+    if model is not None:
+        books.client.set_logged_model_tags(model.model_id, tag_values(tags))
+        result["model_id"] = str(model.model_id)
+    name = books.registered_model(version.model)
+    registered = books.find_version(name, version.number)
+    if registered is not None:
+        books.tag_version(registered, tag_values(tags))
+        result |= {"registered_model": name, "model_version": str(registered.version)}
+    return result
+
+
+def deliver_champion(books: Books, payload: Payload) -> dict[str, str]:
+    """The champion moved: both aliases follow.
+
+    An alias whose version was deleted in MLflow is taken away, since it would point at the wrong one; the
+    registered model's tags still name the right numbers.
+    """
+    version, previous = Version.of(payload), payload.get("previous")
+    name = books.registered_model(version.model)
+    result = {"registered_model": name}
+    before = books.aliases(name)
+    for alias, number in (("champion", version.number), ("previous", previous)):
+        found = books.find_version(name, number) if number is not None else None
+        _move_alias(books, name, alias, found, before)
+        result |= {alias: str(found.version)} if found else {}
+        if found and alias == "champion":
+            books.tag_version(found, tag_values(_move_tags(payload)))
+    for tag_name, value in tag_values({"champion": version.number, "previous": previous or "none"}).items():
+        books.client.set_registered_model_tag(name, tag_name, value)
+    return result
+
+
+def _move_alias(
+    books: Books, name: str, alias: str, found: ModelVersion | None, before: dict[str, str]
+) -> None:
+    if found is not None and before.get(alias) != str(found.version):
+        books.client.set_registered_model_alias(name, alias, str(found.version))
+    elif found is None and alias in before:
+        books.client.delete_registered_model_alias(name, alias)
+
+
+def _move_tags(payload: Payload) -> dict[str, object]:
+    return {
+        "champion_since": payload["at"],
+        "champion_cause": payload["cause"],
+        "champion_by": payload.get("actor"),
+        "waiver": payload.get("waiver"),
+    }

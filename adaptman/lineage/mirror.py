@@ -1,0 +1,100 @@
+"""Tells MLflow what an outbox row says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from adaptman.errors import AdaptmanError, LineageError
+from adaptman.lineage.books import Books
+from adaptman.lineage.client import Connect, answers, connect, reason
+from adaptman.lineage.errors import StoreDownError
+from adaptman.lineage.judgements import deliver_champion, deliver_decision, deliver_suite_run
+from adaptman.lineage.names import public_uri
+from adaptman.lineage.versions import deliver_base, deliver_trained
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from adaptman.artifacts.store import ObjectStore
+
+
+class Mirror:
+    """One MLflow store as the mirror of one registry.
+
+    `owner` identifies the registry, so that two of them cannot write the same experiment by accident. Nothing
+    is opened before the first delivery.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        store: ObjectStore,
+        artifact_location: str | None = None,
+        *,
+        owner: str = "",
+        connect: Connect = connect,
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self._store = store
+        self._artifact_location = artifact_location
+        self._owner = owner
+        self._connect = connect
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client.
+
+        Raises:
+            StoreDownError: nothing answers.
+        """
+        return self._connect(self.tracking_uri)
+
+    @cached_property
+    def _books(self) -> Books:
+        return Books(
+            self.client, self.tracking_uri, artifact_location=self._artifact_location, owner=self._owner
+        )
+
+    def deliver(self, kind: str, key: str, payload: Mapping[str, Any]) -> dict[str, str]:
+        """Tell MLflow one thing; what it has heard before is not doubled. Returns MLflow's ids.
+
+        Raises:
+            StoreDownError: the store does not answer.
+            LineageError: the store answers and refuses this.
+            ArtifactError: an object that is to be shown in MLflow is missing or damaged.
+        """
+        books = self._books
+        try:
+            return self._dispatch(books, kind, key, payload)
+        except AdaptmanError:
+            raise
+        except Exception as error:
+            raise self._explain(key, error) from error
+
+    def _dispatch(self, books: Books, kind: str, key: str, payload: Mapping[str, Any]) -> dict[str, str]:
+        match kind:
+            case "version.trained":
+                return deliver_trained(books, self._store, payload)
+            case "version.base":
+                return deliver_base(books, payload)
+            case "suite_run.recorded":
+                return deliver_suite_run(books, key, payload)
+            case "decision.recorded":
+                return deliver_decision(books, key, payload)
+            case "champion.moved":
+                return deliver_champion(books, payload)
+        raise LineageError(
+            f"outbox row `{key}` is of a kind that is not known here: `{kind}`", hint="upgrade adaptman"
+        )
+
+    def _explain(self, key: str, error: Exception) -> LineageError:
+        """Tell a store that is down from one that refuses: the second still answers a small question."""
+        said = f"{type(error).__name__}: {reason(error, self.tracking_uri)}"
+        if answers(self.client):
+            return LineageError(f"MLflow could not be told `{key}`: {said}")
+        return StoreDownError(
+            f"MLflow does not answer at `{public_uri(self.tracking_uri)}` any more: {said}",
+            hint="nothing is lost: `adaptman lineage sync` delivers once it answers again",
+        )

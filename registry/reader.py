@@ -1,0 +1,233 @@
+"""Questions to the record. All answers of one reader come from the same snapshot."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from registry import events
+from registry.errors import NotFoundError
+from registry.history import case_scores, read_history
+from registry.states import VersionState
+from registry.tables import (
+    Adapter,
+    CaseOutcome,
+    ChampionMove,
+    DecisionRow,
+    EventRow,
+    ExampleSet,
+    Lease,
+    Model,
+    ModelVersion,
+    OutboxRow,
+    OutputFormatRow,
+    Record,
+    ReplaySet,
+    Suite,
+    SuiteRun,
+    ToolSchema,
+)
+from registry.values import CaseScore, ChainReport, History, Outcome
+
+Row = TypeVar("Row", bound=Record)
+
+
+class Reader:
+    """Queries only. Methods that return `X | None` may find nothing; the others raise `NotFoundError`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _get(self, table: type[Row], row_id: int, what: str) -> Row:
+        row = self._session.get(table, row_id)
+        if row is None:
+            raise NotFoundError(what, row_id)
+        return row
+
+    # model lines
+
+    def models(self) -> list[Model]:
+        """All model lines, by name."""
+        return list(self._session.exec(select(Model).order_by(col(Model.name))))
+
+    def model(self, name: str) -> Model:
+        """The model line of that name."""
+        found = self._session.exec(select(Model).where(Model.name == name)).one_or_none()
+        if found is None:
+            raise NotFoundError("model", name, known=[one.name for one in self.models()])
+        return found
+
+    def model_by_id(self, model_id: int) -> Model:
+        """The model line with that id."""
+        return self._get(Model, model_id, "model with id")
+
+    # versions
+
+    def champion(self, model_id: int) -> ModelVersion | None:
+        """The version that is live, if there is one."""
+        return self._session.exec(
+            select(ModelVersion).where(
+                ModelVersion.model_id == model_id, ModelVersion.state == VersionState.CHAMPION
+            )
+        ).one_or_none()
+
+    def version(self, model_id: int, number: int) -> ModelVersion:
+        """The version with that number."""
+        found = self._session.exec(
+            select(ModelVersion).where(ModelVersion.model_id == model_id, ModelVersion.number == number)
+        ).one_or_none()
+        if found is None:
+            raise NotFoundError("version", number, hint="`adaptman history` lists the versions")
+        return found
+
+    def versions(self, model_id: int) -> list[ModelVersion]:
+        """All versions of a model line, by number."""
+        query = select(ModelVersion).where(ModelVersion.model_id == model_id)
+        return list(self._session.exec(query.order_by(col(ModelVersion.number))))
+
+    def version_by_id(self, version_id: int) -> ModelVersion:
+        """The version with that id."""
+        return self._get(ModelVersion, version_id, "version with id")
+
+    def moves(self, model_id: int) -> list[ChampionMove]:
+        """Each time that the champion moved, oldest first."""
+        query = select(ChampionMove).where(ChampionMove.model_id == model_id)
+        return list(self._session.exec(query.order_by(col(ChampionMove.id))))
+
+    # what versions are made from
+
+    def tool_schema(self, model_id: int, number: int) -> ToolSchema:
+        """The tool schema with that number."""
+        found = self._session.exec(
+            select(ToolSchema).where(ToolSchema.model_id == model_id, ToolSchema.number == number)
+        ).one_or_none()
+        if found is None:
+            raise NotFoundError("tool schema", number, hint="`adaptman schema list` lists them")
+        return found
+
+    def tool_schema_by_id(self, schema_id: int) -> ToolSchema:
+        """The tool schema with that id."""
+        return self._get(ToolSchema, schema_id, "tool schema with id")
+
+    def tool_schemas(self, model_id: int) -> list[ToolSchema]:
+        """All tool schemas of a model line, by number."""
+        query = select(ToolSchema).where(ToolSchema.model_id == model_id)
+        return list(self._session.exec(query.order_by(col(ToolSchema.number))))
+
+    def latest_tool_schema(self, model_id: int) -> ToolSchema | None:
+        """The tool schema with the highest number."""
+        query = select(ToolSchema).where(ToolSchema.model_id == model_id)
+        return self._session.exec(query.order_by(col(ToolSchema.number).desc()).limit(1)).one_or_none()
+
+    def output_format(self, format_id: int) -> OutputFormatRow:
+        """The output format with that id."""
+        return self._get(OutputFormatRow, format_id, "output format with id")
+
+    def example_set(self, set_id: int) -> ExampleSet:
+        """The example set with that id."""
+        return self._get(ExampleSet, set_id, "example set with id")
+
+    def replay_set(self, set_id: int) -> ReplaySet:
+        """The replay set with that id."""
+        return self._get(ReplaySet, set_id, "replay set with id")
+
+    def adapter(self, adapter_id: int) -> Adapter:
+        """The adapter with that id."""
+        return self._get(Adapter, adapter_id, "adapter with id")
+
+    # suites and scores
+
+    def suite(self, model_id: int, name: str) -> Suite:
+        """The newest revision of the suite of that name."""
+        found = self._newest_suite(model_id, name)
+        if found is None:
+            known = [one.name for one in self.suites(model_id)]
+            raise NotFoundError("suite", name, known=known)
+        return found
+
+    def suite_by_id(self, suite_id: int) -> Suite:
+        """The suite revision with that id."""
+        return self._get(Suite, suite_id, "suite with id")
+
+    def suites(self, model_id: int, active_only: bool = True) -> list[Suite]:
+        """Suites by name; each at its newest revision, or all revisions."""
+        query = select(Suite).where(Suite.model_id == model_id)
+        if active_only:
+            newest = select(func.max(Suite.id)).where(Suite.model_id == model_id).group_by(col(Suite.name))
+            query = query.where(col(Suite.id).in_(newest))
+        return list(self._session.exec(query.order_by(col(Suite.name), col(Suite.revision))))
+
+    def _newest_suite(self, model_id: int, name: str) -> Suite | None:
+        query = select(Suite).where(Suite.model_id == model_id, Suite.name == name)
+        return self._session.exec(query.order_by(col(Suite.revision).desc()).limit(1)).one_or_none()
+
+    def suite_runs(self, version_id: int) -> list[SuiteRun]:
+        """All runs of a version, oldest first."""
+        query = select(SuiteRun).where(SuiteRun.version_id == version_id)
+        return list(self._session.exec(query.order_by(col(SuiteRun.id))))
+
+    def latest_suite_run(self, version_id: int, suite_digest: str) -> SuiteRun | None:
+        """The newest run of a version on the suite with that digest."""
+        query = select(SuiteRun).where(
+            SuiteRun.version_id == version_id, SuiteRun.suite_digest == suite_digest
+        )
+        return self._session.exec(query.order_by(col(SuiteRun.id).desc()).limit(1)).one_or_none()
+
+    def outcomes(self, suite_run_id: int) -> list[Outcome]:
+        """The scores of a run, in the order of the suite."""
+        query = select(CaseOutcome.case_id, CaseOutcome.score).where(CaseOutcome.suite_run_id == suite_run_id)
+        found = self._session.exec(query.order_by(col(CaseOutcome.position)))
+        return [Outcome(case_id, score) for case_id, score in found]
+
+    def case_scores(self, model_id: int, suite_digest: str, case_id: str) -> list[CaseScore]:
+        """The score of one case by each version that answered it, by version number."""
+        return case_scores(self._session, model_id, suite_digest, case_id)
+
+    def decisions(self, version_id: int) -> list[DecisionRow]:
+        """All decisions about a version, oldest first."""
+        query = select(DecisionRow).where(DecisionRow.version_id == version_id)
+        return list(self._session.exec(query.order_by(col(DecisionRow.id))))
+
+    def latest_decision(self, version_id: int) -> DecisionRow | None:
+        """The newest decision about a version."""
+        query = select(DecisionRow).where(DecisionRow.version_id == version_id)
+        return self._session.exec(query.order_by(col(DecisionRow.id).desc()).limit(1)).one_or_none()
+
+    # what happened
+
+    def events(
+        self, since_seq: int = 0, limit: int | None = None, model_id: int | None = None
+    ) -> list[EventRow]:
+        """Events after `since_seq`, in order; of one model line, or of all."""
+        query = select(EventRow).where(EventRow.seq > since_seq)
+        if model_id is not None:
+            query = query.where(EventRow.model_id == model_id)
+        return list(self._session.exec(query.order_by(col(EventRow.seq)).limit(limit)))
+
+    def verify_chain(self) -> ChainReport:
+        """Compute the hash chain of all events again."""
+        return events.verify(self._session)
+
+    def history(self, model_id: int) -> History:
+        """Versions by suites, and the moves of the champion, in three queries."""
+        return read_history(self._session, model_id)
+
+    # upkeep
+
+    def outbox_pending(self, limit: int = 100) -> list[OutboxRow]:
+        """What was not delivered yet, in the order in which it was written."""
+        query = select(OutboxRow).where(col(OutboxRow.delivered_at).is_(None))
+        return list(self._session.exec(query.order_by(col(OutboxRow.id)).limit(limit)))
+
+    def outbox_rows(self, kind: str | None = None) -> list[OutboxRow]:
+        """Delivered and pending rows, oldest first; of one kind, or of all."""
+        query = select(OutboxRow)
+        if kind is not None:
+            query = query.where(OutboxRow.kind == kind)
+        return list(self._session.exec(query.order_by(col(OutboxRow.id))))
+
+    def leases(self) -> list[Lease]:
+        """Leases that were not released, expired ones too."""
+        return list(self._session.exec(select(Lease).order_by(col(Lease.id))))

@@ -1,0 +1,24 @@
+"""The schema revision that this program works with. A test compares it with the migration scripts."""
+
+from __future__ import annotations
+
+HEAD = "0001"
+KNOWN = ("0001",)
+
+# Not Alembic's own `alembic_version`: MLflow keeps its revision there, and may live in the same database.
+VERSION_TABLE = "registry_version"
+
+# Rows of these tables are only ever added; triggers refuse anything else.
+APPEND_ONLY = (
+    "adapter",
+    "case_outcome",
+    "champion_move",
+    "decision",
+    "event",
+    "example_set",
+    "output_format",
+    "replay_set",
+    "suite",
+    "suite_run",
+    "tool_schema",
+)

@@ -1,0 +1,1 @@
+"""Tests mirror the rooms; `architecture` holds what is true of the whole house."""

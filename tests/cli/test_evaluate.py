@@ -1,0 +1,106 @@
+"""`adaptman evaluate` and `adaptman version export` at a terminal."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adaptman.lifecycle import evaluate
+from tests.cli.conftest import Terminal
+from tests.cli.tiny import LENIENT, line_at
+from tests.lifecycle.tiny_line import TinyLine, tiny_lines
+
+
+@pytest.fixture
+def updated(terminal: Terminal) -> Iterator[TinyLine]:
+    """A line after its first update, which the gate refused."""
+    line = line_at(terminal, tiny_lines().updated)
+    yield line
+    line.workspace.close()
+
+
+def test_what_the_gate_said(terminal: Terminal, updated: TinyLine) -> None:
+    result = terminal.run("evaluate", "2")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("version 2 is refused\n  ✗ ")
+
+
+def test_a_lenient_policy(terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (terminal.folder / "policy.yaml").write_text(LENIENT)
+    monkeypatch.setenv("ADAPTMAN_POLICY", "policy.yaml")
+    told = terminal.ok("evaluate", "2")
+    assert told.startswith("version 2 is passed\n  ✓ ")
+    assert "\n  ! new-tools: the policy has no rule for kind target" in told
+    assert told.endswith("\npromote it with `adaptman promote 2`\n")
+
+
+def test_the_champion_is_shown_and_not_judged(terminal: Terminal, updated: TinyLine) -> None:
+    told = terminal.ok("evaluate", "1")
+    assert re.fullmatch(
+        r"version 1 is champion\n  general: 0\.00 \(0\.00 … 0\.49, n 4\)\n  new-tools: .*, n 4\)\n", told
+    )
+    assert terminal.json("evaluate", "1")["decision"] is None
+
+
+def test_as_json(terminal: Terminal, updated: TinyLine) -> None:
+    told = terminal.json("evaluate", "2")
+    assert (told["version"], told["state"], told["decision"]["verdict"]) == (2, "refused", "refuse")
+    assert told["results"][0]["n"] == 4
+
+
+def test_ctrl_c(terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    updated.suite("irrelevance", "irrelevance")
+    monkeypatch.setattr(evaluate, "_run", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    result = terminal.run("evaluate", "2")
+    assert result.exit_code == 130
+    assert result.stderr.endswith(
+        "stopped; the same command goes on with the suites that are left\ninterrupted\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "told"), [("9", 1, "no version `9`"), ("0", 2, "0 is not in the range")]
+)
+def test_no_such_version(terminal: Terminal, updated: TinyLine, number: str, code: int, told: str) -> None:
+    result = terminal.run("evaluate", number)
+    assert (result.exit_code, told in result.stderr) == (code, True)
+
+
+def test_no_suite(terminal: Terminal) -> None:
+    line_at(terminal, tiny_lines().begun).workspace.close()
+    result = terminal.run("evaluate", "1")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: no suite is registered")
+
+
+def test_export(terminal: Terminal, updated: TinyLine) -> None:
+    told = terminal.ok("version", "export", "2", "--to", "adapter")
+    assert told == "version 2 is in adapter; load it with PeftModel.from_pretrained\n"
+    assert Path("adapter/adapter_model.safetensors").is_file()
+    told = terminal.ok("version", "export", "2", "--to", "whole", "--merged")
+    assert told == "version 2 is in whole; load it with AutoModelForCausalLM.from_pretrained\n"
+    assert Path("whole/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["2", "--to", "."], 1, "error: `.` exists already"),
+        (["1", "--to", "out"], 1, "hint: export it whole with `--merged`"),
+        (["9", "--to", "out"], 1, "error: no version `9`"),
+        (["2"], 2, "Missing option '--to'"),
+        (["2", "--to", "home/registry.db/out"], 1, "error: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_exported(
+    terminal: Terminal, updated: TinyLine, words: list[str], code: int, told: str
+) -> None:
+    result = terminal.run("version", "export", *words)
+    assert (result.exit_code, "Traceback" in result.output) == (code, False)
+    assert told in result.stderr
+    assert not Path("out").exists()

@@ -1,0 +1,118 @@
+"""`adaptman history`, beyond what the golden files show."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from adaptman.cli._output import width
+from adaptman.cli.history import figure, mark, print_history
+from adaptman.lifecycle.history import Cell, HistoryVersion, HistoryView, SuiteLine
+from tests.cli.conftest import Terminal
+from tests.lifecycle.story import Story
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def view(suites: int, versions: int = 3) -> HistoryView:
+    rows = tuple(
+        HistoryVersion(
+            at, "champion" if at == versions else "refused", 1, "", NOW, at == versions, None, False
+        )
+        for at in range(1, versions + 1)
+    )
+    cells = {row.number: Cell(0.5, 0.25, 0.75, 20, NOW) for row in rows}
+    lines = (
+        SuiteLine(f"suite-{at}", f"suite-{at}", "tools", "a" * 64, "x", True, cells) for at in range(suites)
+    )
+    return HistoryView("default", rows, tuple(lines))
+
+
+def test_csv_is_read_back(terminal: Terminal, told: Story) -> None:
+    rows = list(csv.DictReader(io.StringIO(terminal.ok("history", "--csv"))))
+    assert len(rows) == 15
+    assert {row["version"] for row in rows if row["waived"] == "true"} == {"4"}
+    assert {row["version"] for row in rows if row["rolled_back"] == "true"} == {"4"}
+
+
+def test_a_changed_suite_starts_a_column(terminal: Terminal, told: Story) -> None:
+    told.suite("general", "general", salt=" changed")
+    told.score(3, {"general": (0.5, 0.4, 0.6)})
+    header, *_ = terminal.ok("history").splitlines()
+    assert header.split() == [
+        "version",
+        "state",
+        "new-tools",
+        "irrelevance",
+        "general",
+        "#1",
+        "general",
+        "#2",
+        "drift",
+    ]
+
+
+def test_no_suite_yet(terminal: Terminal, begun: Story) -> None:
+    result = terminal.run("history")
+    assert result.exit_code == 0
+    assert "no suite was run yet" in result.stderr
+
+
+def test_one_form_at_a_time(terminal: Terminal, told: Story) -> None:
+    assert terminal.run("history", "--json", "--csv").exit_code == 2
+
+
+def test_plot(terminal: Terminal, told: Story) -> None:
+    result = terminal.run("history", "--plot", "history.png")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert (terminal.folder / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_of_an_unknown_form(terminal: Terminal, told: Story) -> None:
+    result = terminal.run("history", "--plot", "history.txt")
+    assert result.exit_code == 1
+    assert "end it with one of `.png`, `.svg`, `.pdf`" in result.stderr
+
+
+def test_a_plot_where_nothing_can_be_written(terminal: Terminal, told: Story) -> None:
+    result = terminal.run("history", "--plot", "no/such/folder/history.png")
+    assert (result.exit_code, "Traceback" in result.output) == (1, False)
+
+
+def test_a_terminal_gets_tables_that_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    print_history(view(suites=7))
+    shown = capsys.readouterr().out
+    assert max(width(line) for line in shown.splitlines()) <= 60
+    assert all(f"suite-{at}" in shown for at in range(7))
+
+
+def test_a_pipe_gets_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_history(view(suites=30))
+    assert capsys.readouterr().out.count("version") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.0, "0.00"), (-0.001, "0.00"), (-0.5, "−0.50"), (1.005, "1.00")]
+)
+def test_figures(value: float, shown: str) -> None:
+    assert figure(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("state", "rolled_back", "sign"),
+    [
+        ("champion", True, "★"), ("champion", False, "★"), ("retired", True, "↩"), ("retired", False, "✓"),
+        ("passed", False, "✓"), ("refused", False, "✗"), ("failed", False, "✗"), ("discarded", False, "✗"),
+        ("training", False, "○"), ("trained", False, "○"), ("evaluated", False, "○"),
+    ],
+)  # fmt: skip
+def test_marks(state: str, rolled_back: bool, sign: str) -> None:
+    assert mark(HistoryVersion(2, state, 1, "", NOW, False, None, rolled_back)) == sign

@@ -1,0 +1,55 @@
+"""`adaptman suite`, beyond what the golden files show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adaptman.cli.suite import KINDS
+from adaptman.evaluation.suites import SuiteKind
+from tests.cli.conftest import Terminal
+from tests.lifecycle.story import CASES, Story, suite_lines
+
+
+def test_the_kinds_are_those_of_the_evaluation() -> None:
+    assert tuple(kind.value for kind in SuiteKind) == KINDS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_register_each_kind(kind: str, terminal: Terminal, begun: Story) -> None:
+    (terminal.folder / "mine.jsonl").write_bytes(suite_lines(kind))
+    found = terminal.json("suite", "register", "mine.jsonl", "--kind", kind)
+    assert (found["name"], found["kind"], found["revision"], found["case_count"]) == ("mine", kind, 1, CASES)
+    shown = terminal.json("suite", "show", "mine")
+    assert [case["id"] for case in shown["cases"]] == [f"{kind}-{at}" for at in range(CASES)]
+
+
+def test_a_changed_suite_is_a_revision_and_the_same_again_is_not(terminal: Terminal, begun: Story) -> None:
+    def register(salt: str) -> tuple[int, bool]:
+        words = ["suite", "register", "-", "--kind", "general", "--name", "general", "--json"]
+        found = json.loads(terminal.ok(*words, typed=suite_lines("general", salt=salt)))
+        return found["revision"], found["created"]
+
+    assert [register(""), register(""), register("!")] == [(1, True), (1, False), (2, True)]
+    assert [row["revision"] for row in terminal.json("suite", "list")] == [2]
+    assert [row["revision"] for row in terminal.json("suite", "list", "--all")] == [1, 2]
+
+
+def test_standard_input_needs_a_name(terminal: Terminal, begun: Story) -> None:
+    assert terminal.run("suite", "register", "-", "--kind", "general", typed=b"").exit_code == 2
+
+
+def test_a_broken_line_is_named(terminal: Terminal, begun: Story) -> None:
+    (terminal.folder / "mine.jsonl").write_bytes(suite_lines("general") + b"{\n")
+    result = terminal.run("suite", "register", "mine.jsonl", "--kind", "general")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: `mine.jsonl`, line {CASES + 1}")
+
+
+def test_an_unknown_suite(terminal: Terminal, told: Story) -> None:
+    result = terminal.run("suite", "show", "nothing")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: no suite `nothing`\n\nhint: known: `drift`, `general`, `irrelevance`, `new-tools`\n"
+    )

@@ -1,0 +1,118 @@
+"""A suite is asked in order, scored case by case, and summed up with an interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+
+from adaptman.errors import SuiteError
+from adaptman.evaluation.runner import Conversation, SuiteResult, run_suite
+from adaptman.evaluation.statistics import wilson
+from adaptman.evaluation.suites import Suite, SuiteKind, read_suite
+from adaptman.toolspec.formats import output_format
+
+HERMES = output_format("hermes")
+
+
+class TextNll(NamedTuple):
+    total: float
+    tokens: int
+
+
+class Scripted:
+    """An answerer that says what it was given to say, and remembers what it was asked."""
+
+    def __init__(self, replies: Sequence[str] = (), likelihoods: Sequence[TextNll] = ()) -> None:
+        self.replies, self.likelihoods = list(replies), list(likelihoods)
+        self.asked: list[Conversation] = []
+        self.limit = 0
+
+    def answer(
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int, on_done: Callable[[int], None]
+    ) -> list[str]:
+        self.asked, self.limit = list(conversations), max_new_tokens
+        on_done(len(conversations))
+        return self.replies
+
+    def nll(self, conversations: Sequence[Conversation], *, on_done: Callable[[int], None]) -> list[TextNll]:
+        self.asked = list(conversations)
+        on_done(len(conversations))
+        return self.likelihoods
+
+
+def suite(kind: SuiteKind, *cases: dict[str, Any]) -> Suite:
+    lines = [json.dumps({"id": f"case-{number}", **case}) for number, case in enumerate(cases)]
+    return read_suite("\n".join(lines).encode(), name="mine", kind=kind, origin="mine.jsonl")
+
+
+def run(one: Suite, answerer: Scripted, done: list[int] | None = None) -> SuiteResult:
+    ticks = count(100.0, 2.5)
+    report = (done if done is not None else []).append
+    return run_suite(one, answerer, HERMES, max_new_tokens=32, clock=lambda: next(ticks), on_done=report)
+
+
+def question(answer: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": f"Say {answer}"}], "answers": [answer]}
+
+
+def sample(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Go on"}, {"role": "assistant", "content": text}]}
+
+
+def test_a_general_suite_is_asked_and_scored() -> None:
+    one = suite(SuiteKind.GENERAL, question("yes"), question("no"), question("maybe"))
+    answerer, done = Scripted(["yes!", "yes", "Well, maybe."]), list[int]()
+    result = run(one, answerer, done)
+    assert [(item.case_id, item.score, item.output) for item in result.outcomes] == [
+        ("case-0", 1.0, "yes!"),
+        ("case-1", 0.0, "yes"),
+        ("case-2", 1.0, "Well, maybe."),
+    ]
+    assert result.outcomes[1].detail == "expected `no`"
+    assert result.value == pytest.approx(2 / 3)
+    assert (result.n, result.duration_s) == (3, 2.5)
+    assert (result.low, result.high) == wilson(2, 3)
+    assert (result.suite_digest, result.suite_name, result.kind) == (one.digest, "mine", SuiteKind.GENERAL)
+    assert (result.metric, result.higher_is_better) == ("accuracy", True)
+    assert done == [3]
+    assert answerer.limit == 32
+    assert [asked.messages for asked in answerer.asked] == [case.messages for case in one.cases]
+
+
+def test_drift_is_nats_per_token_and_lower_is_better() -> None:
+    one = suite(SuiteKind.DRIFT, sample("a"), sample("b"), sample("c"))
+    result = run(one, Scripted(likelihoods=[TextNll(3.0, 2), TextNll(4.0, 4), TextNll(1.0, 2)]))
+    assert [item.score for item in result.outcomes] == [1.5, 1.0, 0.5]
+    assert (result.value, result.higher_is_better, result.metric) == (1.0, False, "nats_per_token")
+    assert 0.5 <= result.low < 1.0 < result.high <= 1.5
+    assert {item.output for item in result.outcomes} == {""}
+
+
+@pytest.mark.parametrize("nll", [TextNll(float("nan"), 3), TextNll(float("inf"), 3), TextNll(1.0, 0)])
+def test_a_likelihood_that_is_none_names_the_case(nll: TextNll) -> None:
+    one = suite(SuiteKind.DRIFT, sample("a"), sample("b"))
+    with pytest.raises(SuiteError, match="suite `mine`, case `case-1`: no likelihood") as caught:
+        run(one, Scripted(likelihoods=[TextNll(1.0, 2), nll]))
+    assert caught.value.hint
+
+
+def test_a_reply_too_few_is_never_papered_over() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        run(suite(SuiteKind.GENERAL, question("a"), question("b")), Scripted(["a"]))
+
+
+def test_a_result_is_stored_and_read_back_whole() -> None:
+    result = run(suite(SuiteKind.GENERAL, question("yes"), question("no")), Scripted(["yes", "never"]))
+    record = json.loads(json.dumps(result.to_dict()))
+    assert SuiteResult.from_dict(record) == result
+
+
+@pytest.mark.parametrize("change", [{"kind": "other"}, {"outcomes": [{"case_id": "a"}]}, {"extra": 1}])
+def test_a_record_of_something_else_is_refused(change: dict[str, Any]) -> None:
+    result = run(suite(SuiteKind.GENERAL, question("yes"), question("no")), Scripted(["yes", "never"]))
+    with pytest.raises(SuiteError, match="not the record of a suite's run"):
+        SuiteResult.from_dict({**result.to_dict(), **change})

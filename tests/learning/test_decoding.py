@@ -1,0 +1,129 @@
+"""Batched decoding gives each row what it would get alone, and samples what the model's distribution says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptman.learning.decoding import Continuation, DecodeSettings, decode, token_batches
+from adaptman.learning.losses import top_k_of
+from adaptman.learning.models import LoadedModel
+
+
+def random_prompts(count: int, seed: int = 0) -> list[list[int]]:
+    """Of 1 to 23 tokens, in no order of length."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 24, (count,), generator=generator).tolist()
+    return [torch.randint(0, 256, (length,), generator=generator).tolist() for length in lengths]
+
+
+def ids_of(rows: Sequence[Continuation]) -> list[list[int]]:
+    return [row.ids for row in rows]
+
+
+def alone(loaded: LoadedModel, prompt: list[int], settings: DecodeSettings) -> list[int]:
+    """What transformers continues one prompt with."""
+    made: Any = loaded.model.generate(  # type: ignore[operator]
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        do_sample=False,
+        max_new_tokens=settings.max_new_tokens,
+        eos_token_id=list(settings.stop_ids),
+        pad_token_id=0,
+    )
+    return list(made[0, len(prompt) :].tolist())
+
+
+def common_stops(loaded: LoadedModel, prompts: list[list[int]]) -> tuple[int, ...]:
+    """Tokens that end some of the rows early and others not."""
+    rows = ids_of(decode(loaded.model, prompts, DecodeSettings(12, ())))
+    return tuple({row[3] for row in rows[::3]})
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 48])
+def test_greedy_rows_are_those_of_transformers(loaded: LoadedModel, batch_size: int) -> None:
+    prompts = random_prompts(10)
+    settings = DecodeSettings(12, common_stops(loaded, prompts), batch_size=batch_size)
+    rows = ids_of(decode(loaded.model, prompts, settings))
+    assert rows == [alone(loaded, prompt, settings) for prompt in prompts]
+    assert len({len(row) for row in rows}) > 2, "the rows must end at different steps to show anything"
+
+
+def test_a_row_ends_with_its_stop_token_or_at_the_limit(loaded: LoadedModel) -> None:
+    prompts = random_prompts(8, seed=1)
+    stops = common_stops(loaded, prompts)
+    for row in decode(loaded.model, prompts, DecodeSettings(12, stops)):
+        assert len(row.ids) == 12 or row.ids[-1] in stops
+        assert not set(row.ids[:-1]) & set(stops)
+
+
+def test_on_done_counts_every_row_once(loaded: LoadedModel) -> None:
+    prompts = random_prompts(10)
+    settings = DecodeSettings(12, common_stops(loaded, prompts), batch_size=4)
+    told: list[int] = []
+    decode(loaded.model, prompts, settings, on_done=told.append)
+    assert sum(told) == 10
+    assert min(told) > 0
+    assert len(told) > 3, "rows that end early are told of before their batch ends"
+
+
+def test_no_prompts_no_rows(loaded: LoadedModel) -> None:
+    assert decode(loaded.model, [], DecodeSettings(4, ())) == []
+
+
+def test_samples_follow_the_models_distribution(loaded: LoadedModel) -> None:
+    """Pearson's chi-square of 6,000 tokens after one prompt; those expected < 20 times are one class."""
+    prompt, draws = [84, 82], 6000
+    settings = DecodeSettings(1, (), batch_size=draws, sample=True)
+    rows = decode(loaded.model, [prompt] * draws, settings, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected_V = loaded.model(torch.tensor([prompt])).logits[0, -1].softmax(-1) * draws
+    observed_V = torch.bincount(torch.tensor(ids_of(rows))[:, 0], minlength=len(expected_V))
+    often = expected_V >= 20
+    expected = torch.cat([expected_V[often], expected_V[~often].sum()[None]])
+    observed = torch.cat([observed_V[often], observed_V[~often].sum()[None]])
+    statistic = float(((observed - expected) ** 2 / expected).sum())
+    freedom = len(expected) - 1
+    assert freedom > 30
+    # Mean and standard deviation of chi-square are n and √(2n).
+    assert abs(statistic - freedom) < 4 * (2 * freedom) ** 0.5
+
+
+def test_samples_repeat_with_their_seed(loaded: LoadedModel) -> None:
+    def drawn(seed: int) -> list[list[int]]:
+        settings = DecodeSettings(8, (), sample=True)
+        generator = torch.Generator().manual_seed(seed)
+        return ids_of(decode(loaded.model, random_prompts(4), settings, generator=generator))
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_the_teacher_is_that_of_a_pass_over_the_whole_sequence(loaded: LoadedModel, sample: bool) -> None:
+    prompts = random_prompts(6)
+    settings = DecodeSettings(8, common_stops(loaded, prompts), sample=sample, top_k=5)
+    rows = decode(loaded.model, prompts, settings, generator=torch.Generator().manual_seed(3))
+    for prompt, row in zip(prompts, rows, strict=True):
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([prompt + row.ids])).logits[0, len(prompt) - 1 : -1]
+        whole = top_k_of(logits, 5)
+        assert row.teacher is not None
+        torch.testing.assert_close(row.teacher.log_probs_TK, whole.log_probs_TK, rtol=1e-5, atol=1e-5)
+        assert row.teacher.ids_TK.tolist() == whole.ids_TK.tolist()
+
+
+def test_no_teacher_is_kept_unless_asked_for(loaded: LoadedModel) -> None:
+    assert decode(loaded.model, [[1, 2]], DecodeSettings(3, ()))[0].teacher is None
+
+
+@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 100))
+def test_token_batches(lengths: list[int], budget: int) -> None:
+    batches = list(token_batches(lengths, budget))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget

@@ -1,0 +1,304 @@
+"""Replay: how much of each source, which tokens count, and that its teacher is the model itself."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
+
+from adaptman.errors import ModelError, TrainingError
+from adaptman.learning.chat import ChatRenderer
+from adaptman.learning.losses import TopK, top_k_of
+from adaptman.learning.models import LoadedModel
+from adaptman.learning.recipe import ReplayRecipe
+from adaptman.learning.replay import ReplaySample, ReplaySet, ToolPrompt, distinct, generate, quotas, report
+from tests.learning.tiny import CHATML, END, START, tiny_model, tiny_tokenizer
+
+RECIPE = ReplayRecipe(samples=12, max_tokens=10, top_k=6)
+WEIGHTS = st.floats(0, 100)
+TOOLS = tuple(
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "abc"
+)
+
+
+def tool_prompts(accepted: bool = True) -> list[ToolPrompt]:
+    return [ToolPrompt((tool,), lambda reply: accepted) for tool in TOOLS]
+
+
+@pytest.fixture(scope="module")
+def drawn(loaded: LoadedModel, renderer: ChatRenderer) -> ReplaySet:
+    return generate(loaded, renderer, RECIPE, tool_prompts(), 7)
+
+
+def same(one: ReplaySet, other: ReplaySet) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+@given(
+    st.builds(
+        ReplayRecipe, samples=st.integers(1, 500), free=st.floats(0.01, 100), chat=WEIGHTS, tools=WEIGHTS
+    ),
+    st.booleans(),
+)
+def test_quotas_sum_and_keep_the_proportion(recipe: ReplayRecipe, has_tools: bool) -> None:
+    counts = quotas(recipe, has_tools=has_tools)
+    weights = {"free": recipe.free, "chat": recipe.chat, "tools": recipe.tools if has_tools else 0.0}
+    assert sum(counts.values()) == recipe.samples
+    for source, weight in weights.items():
+        share = recipe.samples * weight / sum(weights.values())
+        assert abs(counts[source] - share) < 1  # type: ignore[index]
+
+
+def test_without_tools_their_share_goes_to_the_others() -> None:
+    recipe = ReplayRecipe(samples=9, free=1, chat=2, tools=6)
+    assert quotas(recipe, has_tools=False) == {"free": 3, "chat": 6, "tools": 0}
+    assert quotas(replace(recipe, free=0, chat=0), has_tools=False) == {"free": 0, "chat": 9, "tools": 0}
+
+
+def test_the_sources_have_their_quotas(drawn: ReplaySet) -> None:
+    found = {name: [s.source for s in drawn.samples].count(name) for name in ("free", "chat", "tools")}
+    assert found == quotas(RECIPE, has_tools=True) == {"free": 3, "chat": 6, "tools": 3}
+
+
+def test_what_is_not_generated_is_the_template(drawn: ReplaySet, loaded: LoadedModel) -> None:
+    """All tokens outside of `positions` are the beginning, or the turns' headers and the tools shown."""
+    bridges = {f"{END}\n{START}assistant\n", f"\n{START}assistant\n"}
+    for sample in drawn.samples:
+        positions = sample.positions.tolist()
+        first = positions[0]
+        gap = [i for i in range(first, len(sample.ids)) if i not in positions]
+        before, bridge = (
+            loaded.tokenizer.decode([sample.ids[i] for i in part]) for part in (range(first), gap)
+        )
+        if sample.source == "free":
+            assert (before, bridge) == (START, "")
+        else:
+            assert str(before).endswith(f"{START}user\n")
+            assert bridge in bridges
+            assert ("<tools>" in before) == (sample.source == "tools")
+
+
+def likely_to_end(tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
+    """A model that ends every other question at once; any token ends its turn."""
+    model = tiny_model(tokenizer)
+    header = torch.tensor([tokenizer(f"{START}user\n", add_special_tokens=False)["input_ids"]])
+    with torch.inference_mode():
+        hidden_D = model.base_model(input_ids=header).last_hidden_state[0, -1]
+        as_likely_as_all_others = model.lm_head(hidden_D).logsumexp(0)
+        model.lm_head.weight[tokenizer.eos_token_id] = (
+            hidden_D * as_likely_as_all_others / hidden_D.square().sum()
+        )
+    return LoadedModel(model, tokenizer, tuple(range(len(tokenizer))))
+
+
+def test_a_question_keeps_the_end_that_the_model_wrote(renderer: ChatRenderer) -> None:
+    """The bridge writes ChatML's end after all questions but those that have it."""
+    ending = likely_to_end(renderer.tokenizer)
+    recipe = replace(RECIPE, samples=30, free=0, tools=0)
+    seen = set()
+    for sample in generate(ending, renderer, recipe, (), 0).samples:
+        question, answer = sample.positions.tolist()
+        ended = sample.ids[question] == renderer.tokenizer.eos_token_id
+        seen.add(ended)
+        assert str(renderer.tokenizer.decode(sample.ids[question + 1 : answer])) == (
+            f"\n{START}assistant\n" if ended else f"{END}\n{START}assistant\n"
+        )
+    assert seen == {True, False}
+
+
+def test_the_teacher_is_a_fresh_pass_of_the_model(drawn: ReplaySet, loaded: LoadedModel) -> None:
+    for sample in drawn.samples:
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([sample.ids])).logits[0]
+        fresh = top_k_of(logits[sample.positions - 1], RECIPE.top_k)
+        assert sample.teacher.ids_TK.tolist() == fresh.ids_TK.tolist()
+        torch.testing.assert_close(sample.teacher.log_probs_TK, fresh.log_probs_TK, rtol=1e-5, atol=1e-5)
+
+
+def test_samples_are_no_longer_than_asked_for(drawn: ReplaySet) -> None:
+    for sample in drawn.samples:
+        limit = RECIPE.max_tokens + (RECIPE.max_tokens // 2 if sample.source == "tools" else 0)
+        assert 1 <= len(sample.positions) <= limit
+
+
+def test_the_seed_decides(loaded: LoadedModel, renderer: ChatRenderer, drawn: ReplaySet) -> None:
+    assert same(generate(loaded, renderer, RECIPE, tool_prompts(), 7), drawn)
+    assert not same(generate(loaded, renderer, RECIPE, tool_prompts(), 8), drawn)
+
+
+def test_a_set_survives_its_file(drawn: ReplaySet, tmp_path: Path) -> None:
+    path = tmp_path / "replay.safetensors"
+    path.write_bytes(drawn.to_bytes())
+    found = ReplaySet.from_file(str(path))
+    assert same(found, drawn)
+    assert (found.report, found.tokens) == (drawn.report, drawn.tokens)
+    for one, other in zip(found.samples, drawn.samples, strict=True):
+        assert (one.source, one.ids) == (other.source, other.ids)
+        assert torch.equal(one.positions, other.positions)
+        assert torch.equal(one.teacher.ids_TK, other.teacher.ids_TK)
+        assert torch.equal(one.teacher.log_probs_TK, other.teacher.log_probs_TK)
+
+
+def _tensors(**changes: Any) -> bytes:
+    """A small set with some of its tensors replaced."""
+    from safetensors.torch import save
+
+    values = {
+        "ids": torch.tensor([1, 2, 3]),
+        "lengths": torch.tensor([3]),
+        "sources": torch.tensor([0]),
+        "counts": torch.tensor([2]),
+        "positions": torch.tensor([1, 2]),
+        "top_ids": torch.zeros(2, 1),
+        "top_log_probs": torch.zeros(2, 1),
+    }
+    kept = {name: value for name, value in (values | changes).items() if value is not None}
+    return save(kept, metadata={"report": "{}"})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda whole: b"", id="empty"),
+        pytest.param(lambda whole: b"no tensors at all", id="another file"),
+        pytest.param(lambda whole: whole[:-9], id="cut"),
+        pytest.param(lambda whole: _tensors(counts=None), id="a tensor is missing"),
+        pytest.param(lambda whole: _tensors(lengths=torch.tensor([2])), id="lengths do not add up"),
+        pytest.param(lambda whole: _tensors(sources=torch.tensor([9])), id="unknown source"),
+        pytest.param(lambda whole: _tensors(sources=torch.tensor([0, 0])), id="a source too many"),
+        pytest.param(lambda whole: _tensors(positions=torch.tensor([1, 7])), id="a position outside"),
+    ],
+)
+def test_a_damaged_file_is_told(drawn: ReplaySet, tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / "replay.safetensors"
+    path.write_bytes(damage(drawn.to_bytes()))
+    with pytest.raises(TrainingError, match="is not a replay set"):
+        ReplaySet.from_file(str(path))
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="is not a replay set"):
+        ReplaySet.from_file(str(tmp_path / "none"))
+
+
+def test_the_undamaged_small_set_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "replay.safetensors"
+    path.write_bytes(_tensors())
+    assert ReplaySet.from_file(str(path)).tokens == 2
+
+
+def test_replies_that_are_not_accepted_are_dropped_and_counted(
+    loaded: LoadedModel, renderer: ChatRenderer
+) -> None:
+    asked: list[str] = []
+
+    def accepts(reply: str) -> bool:
+        asked.append(reply)
+        return len(asked) % 3 == 0
+
+    recipe = replace(RECIPE, samples=6, free=0, chat=1, tools=2)
+    found = generate(loaded, renderer, recipe, [ToolPrompt(TOOLS[:1], accepts)], 0)
+    assert len(asked) == 8, "two attempts for each of four wanted"
+    assert found.report["tools_attempted"] == 8
+    assert found.report["tools_valid"] == 2
+    assert found.report["by_source"] == {"chat": 2, "tools": 2}
+
+
+def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+    replies: list[str] = []
+    prompts = [ToolPrompt(TOOLS[:1], lambda reply: bool(replies.append(reply)) or True)]
+    recipe = replace(RECIPE, samples=2, free=0, chat=0)
+    for sample in generate(loaded, renderer, recipe, prompts, 0).samples:
+        text = str(loaded.tokenizer.decode(sample.ids))
+        answer = text.rpartition(f"{START}assistant\n")[2].removesuffix(END)
+        assert answer in replies
+
+
+def test_more_valid_replies_than_wanted_are_counted_and_not_kept(drawn: ReplaySet) -> None:
+    assert (drawn.report["tools_attempted"], drawn.report["tools_valid"]) == (6, 6)
+    assert drawn.report["by_source"]["tools"] == 3
+
+
+def test_nothing_usable_is_an_error(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+    with pytest.raises(TrainingError, match="nothing that could be replayed"):
+        generate(loaded, renderer, replace(RECIPE, free=0, chat=0), tool_prompts(accepted=False), 0)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_on_done_comes_to_the_number_of_samples(
+    loaded: LoadedModel, renderer: ChatRenderer, accepted: bool
+) -> None:
+    told: list[int] = []
+    generate(loaded, renderer, RECIPE, tool_prompts(accepted), 7, on_done=told.append)
+    assert sum(told) == RECIPE.samples
+
+
+def test_a_tokenizer_without_a_beginning_draws_no_free_samples(
+    loaded: LoadedModel, renderer: ChatRenderer
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.bos_token = tokenizer.eos_token = None
+    bare = replace(loaded, tokenizer=tokenizer)
+    with pytest.raises(TrainingError, match="no token that begins a text"):
+        generate(bare, renderer, RECIPE, (), 0)
+    assert len(generate(bare, renderer, replace(RECIPE, free=0), (), 0).samples) == 12
+
+
+def test_a_template_that_writes_a_question_twice_is_told(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+    twice = CHATML.replace("+ message['content'] +", "+ message['content'] + message['content'] +")
+    with pytest.raises(ModelError, match="writes a user's words 2 times, not once"):
+        generate(loaded, replace(renderer, tokenizer=tiny_tokenizer(twice)), RECIPE, (), 0)
+
+
+def sample_of(tokens: Sequence[int], log_prob: float = -1.0) -> ReplaySample:
+    """A prompt token and `tokens`, each the teacher's only entry."""
+    teacher = TopK(torch.tensor(tokens)[:, None], torch.full((len(tokens), 1), log_prob))
+    return ReplaySample("free", [264, *tokens], torch.arange(1, len(tokens) + 1), teacher)
+
+
+def test_the_report_tells_loops_from_text(renderer: ChatRenderer) -> None:
+    found = report(
+        [sample_of([5] * 20, -0.5), sample_of(range(30, 50), -1.5)],
+        renderer,
+        tools_attempted=4,
+        tools_valid=1,
+    )
+    text = (
+        renderer.tokenizer.decode([5] * 20) + "\n" + renderer.tokenizer.decode(list(range(30, 50)))
+    ).encode()
+    assert found == {
+        "samples": 2,
+        "tokens": 40,
+        "by_source": {"free": 2},
+        "distinct_1": round(21 / 40, 4),
+        "distinct_2": round(20 / 38, 4),
+        "compression_ratio": round(len(zlib.compress(text, 9)) / len(text), 4),
+        "loops": 1,
+        "teacher_nll": 1.0,
+        "tools_attempted": 4,
+        "tools_valid": 1,
+    }
+
+
+def test_a_token_outside_of_the_top_k_counts_with_the_tail(renderer: ChatRenderer) -> None:
+    sample = sample_of([5, 6])
+    outside = replace(sample, teacher=TopK(torch.tensor([[5], [7]]), torch.tensor([[0.5], [0.75]]).log()))
+    expected = -(torch.tensor(0.5).log() + torch.tensor(0.25).log()) / 2
+    found = report([outside], renderer, tools_attempted=0, tools_valid=0)
+    assert found["teacher_nll"] == pytest.approx(float(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "n", "share"),
+    [([], 1, 0.0), ([[1]], 2, 0.0), ([[1, 2, 1, 2]], 2, 2 / 3), ([[1, 2], [1, 2]], 2, 0.5)],
+)
+def test_distinct(rows: list[list[int]], n: int, share: float) -> None:
+    assert distinct(rows, n) == share

@@ -1,0 +1,149 @@
+"""A policy is read strictly, and its digest is of what it says, not of how it is written."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from policies.errors import PolicyError
+from policies.policy import MAX_CHARACTERS, Policy, Rule, builtin, builtin_names, builtin_text, load_policy
+
+SMALL = """
+name: small
+rules:
+  general: {margin: 0.05, min_cases: 50}
+overrides:
+  trivia: {floor: 0.5}
+"""
+
+REWRITTEN = """
+# a comment
+overrides: {'trivia': {floor: 0.50}}
+name: 'small'
+rules:
+  general:
+    min_cases: 50
+    margin: 5.0e-2
+"""
+
+
+def test_a_small_policy_is_read() -> None:
+    policy = load_policy(SMALL, "small.yaml")
+    assert policy.rules == {"general": Rule(margin=0.05, min_cases=50)}
+    assert policy.correction == "none"
+    assert policy.rule_for("trivia", "general") == Rule(floor=0.5)
+    assert policy.rule_for("other", "general") == Rule(margin=0.05, min_cases=50)
+    assert policy.rule_for("other", "tools") is None
+    assert Rule() == Rule(confidence=0.95, missing="refuse", min_cases=2)
+
+
+def test_the_digest_is_of_the_content() -> None:
+    digest = load_policy(SMALL, "small.yaml").digest
+    assert load_policy(REWRITTEN, "again.yaml").digest == digest
+    assert load_policy(SMALL.replace("0.05", "0.06"), "small.yaml").digest != digest
+    assert len(digest) == 64
+
+
+def test_the_builtin_policy() -> None:
+    policy = builtin()
+    assert builtin_names() == ("default",)
+    assert policy == load_policy(builtin_text(), "default.yaml")
+    assert (policy.name, policy.correction) == ("default", "none")
+    required = {kind for kind, rule in policy.rules.items() if rule.missing == "refuse"}
+    assert required == {"target", "general"}
+    assert set(policy.rules) == {"target", "tools", "irrelevance", "format", "general", "drift"}
+    assert policy.rules["target"] == Rule(floor=0.40, gain=0.25, min_cases=24)
+    assert policy.rules["general"].margin == 0.08
+
+
+@pytest.mark.parametrize("name", ["strict", "../default", ""])
+def test_an_unknown_builtin_names_the_known(name: str) -> None:
+    with pytest.raises(PolicyError, match="no built-in policy") as caught:
+        builtin(name)
+    assert caught.value.hint == "the built-in policies are `default`"
+    assert caught.value.exit_code == 1
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("", "holds nothing where a policy", id="empty"),
+        pytest.param("- a", "holds a list where", id="list"),
+        pytest.param("policy", "holds text where", id="text"),
+        pytest.param("5", "holds a single value where", id="number"),
+        pytest.param("a: [", "line 1, is not valid YAML", id="cut off"),
+        pytest.param("a: 1\n\tb: 2", "line 2, is not valid YAML", id="tab"),
+        pytest.param(BOMB, "line 1, is not valid YAML: anchors and aliases (`a`) are not read", id="bomb"),
+        pytest.param(
+            "a: *b", "line 1, is not valid YAML: anchors and aliases (`b`) are not read", id="alias"
+        ),
+        pytest.param(
+            "x: 1\nname: a\nname: b", "line 3, is not valid YAML: `name` stands twice", id="key twice"
+        ),
+        pytest.param("a: !!python/object:os.system x", "is not valid YAML: could not determine", id="tag"),
+        pytest.param("a: 2020-99-99", "is not valid YAML", id="no date"),
+        pytest.param("[a]: b", "is not valid YAML", id="a list as key"),
+        pytest.param("a: \x00", "is not valid YAML", id="control character"),
+        pytest.param("[" * 5000, "nested too deeply", id="deep"),
+        pytest.param("a" * (MAX_CHARACTERS + 1), "at most 65536 are read", id="too large"),
+        pytest.param("1: 2", "`1`", id="numeric key"),
+        pytest.param("name: x", "`rules` is missing", id="no rules"),
+        pytest.param("name: 1\nrules: {}", "`name`: input should be a valid string", id="numeric name"),
+    ],
+)
+def test_what_is_no_policy_is_named(text: str, told: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(text, "p.yaml")
+    assert told in caught.value.message
+    assert caught.value.message.startswith("`p.yaml`")
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("{margin: -0.1}", "`rules.tools.margin`: input should be greater than or equal to 0 (found `-0.1`)"),
+        ("{margin: '0.1'}", "`rules.tools.margin`: input should be a valid number"),
+        ("{margin: .nan}", "`rules.tools.margin`: input should be a finite number"),
+        ("{margin: yes}", "`rules.tools.margin`: input should be a valid number"),
+        ("{min_cases: 1}", "`rules.tools.min_cases`: input should be greater than or equal to 2"),
+        ("{min_cases: 2.5}", "`rules.tools.min_cases`"),
+        ("{confidence: 1}", "`rules.tools.confidence`: input should be less than 1"),
+        ("{confidence: 95}", "`rules.tools.confidence`"),
+        ("{missing: no}", "`rules.tools.missing`: input should be 'refuse' or 'ignore' (found `False`)"),
+        ("{foor: 0.5}", "`rules.tools.foor` is not a known key"),
+        ("[]", "`rules.tools`"),
+    ],
+)
+def test_a_wrong_field_is_named_by_its_path(rule: str, told: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load_policy(f"name: x\nrules:\n  tools: {rule}\n", "p.yaml")
+    assert told in caught.value.message
+    assert caught.value.hint
+
+
+def test_an_unknown_kind_names_the_known() -> None:
+    with pytest.raises(PolicyError, match=r"`rules\.tool`: input should be 'target', 'tools'"):
+        load_policy("name: x\nrules: {tool: {}}", "p.yaml")
+
+
+def test_many_errors_are_counted() -> None:
+    with pytest.raises(PolicyError, match=r"\(and 2 more\)"):
+        load_policy("name: x\nrules: {}\na: 1\nb: 1\nc: 1\nd: 1\ne: 1", "p.yaml")
+
+
+def test_a_policy_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        builtin().name = "other"
+
+
+@given(st.text())
+def test_any_text_is_a_policy_or_a_policy_error(text: str) -> None:
+    with suppress(PolicyError):
+        assert isinstance(load_policy(text, "p.yaml"), Policy)

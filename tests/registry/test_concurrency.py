@@ -1,0 +1,159 @@
+"""Many writers at once, on both databases: nothing is lost, nothing doubled, one wins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from threading import Barrier
+from typing import TypeVar
+
+from registry.errors import LeaseHeldError, RegistryError, StaleDecisionError
+from registry.registry import Registry
+from registry.writer import Writer
+from tests.registry.line import Line, judged, start
+
+T = TypeVar("T")
+WRITERS = 16
+
+
+def at_once(open_registry: Callable[[], Registry], work: Callable[[Registry, int], T]) -> list[T]:
+    """Run `work` in so many threads, each with a registry of its own, all let go together."""
+    registries = [open_registry() for _ in range(WRITERS)]
+    barrier = Barrier(WRITERS)
+
+    def run(place: int) -> T:
+        barrier.wait()
+        return work(registries[place], place)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return list(pool.map(run, range(WRITERS)))
+
+
+def attempt(work: Callable[[], T]) -> T | RegistryError:
+    try:
+        return work()
+    except RegistryError as error:
+        return error
+
+
+def test_one_promotion_wins_each_round(open_registry: Callable[[], Registry], line: Line) -> None:
+    for round_ in range(3):
+        numbers = line.registry.write(lambda writer: [judged(writer, line.id).number for _ in range(WRITERS)])
+
+        def promote(registry: Registry, place: int, numbers: list[int] = numbers) -> object:
+            return attempt(lambda: registry.write(lambda writer: writer.promote(line.id, numbers[place])))
+
+        answers = at_once(open_registry, promote)
+        lost = [one for one in answers if isinstance(one, RegistryError)]
+        assert len(lost) == WRITERS - 1
+        assert {type(one) for one in lost} == {StaleDecisionError}
+        assert line.champion() in numbers
+        assert all(f"version `{line.champion()}` is champion now" in one.message for one in lost)
+        with line.registry.read() as reader:
+            assert len(reader.moves(line.id)) == round_ + 2
+            assert reader.verify_chain().ok
+
+
+def test_numbers_are_unique_and_have_no_gap(open_registry: Callable[[], Registry], line: Line) -> None:
+    def begin(registry: Registry, _place: int) -> list[int]:
+        return [registry.write(lambda writer: start(writer, line.id)).number for _ in range(3)]
+
+    numbers = [one for some in at_once(open_registry, begin) for one in some]
+    assert sorted(numbers) == list(range(2, 2 + 3 * WRITERS))
+    with line.registry.read() as reader:
+        report = reader.verify_chain()
+        assert report.ok
+        assert report.count == 3 + 3 * WRITERS
+
+
+def test_one_gets_the_lease(open_registry: Callable[[], Registry], line: Line) -> None:
+    def acquire(registry: Registry, place: int) -> object:
+        return attempt(lambda: registry.write(lambda w: w.acquire_lease(line.id, f"holder {place}", 1e6)))
+
+    answers = at_once(open_registry, acquire)
+    assert sum(isinstance(one, LeaseHeldError) for one in answers) == WRITERS - 1
+
+
+def test_rollbacks_at_once_are_one_after_the_other(open_registry: Callable[[], Registry], line: Line) -> None:
+    line.promoted()
+    at_once(open_registry, lambda registry, _: registry.write(lambda writer: writer.rollback(line.id)))
+    assert line.champion() == 2
+    with line.registry.read() as reader:
+        moves = reader.moves(line.id)
+        assert reader.verify_chain().ok
+    assert all(after.previous_id == before.version_id for before, after in pairwise(moves))
+    assert len(moves) == 2 + WRITERS
+
+
+SCRIPT = """
+import sys
+from datetime import UTC, datetime
+from registry.errors import StaleDecisionError
+from registry.registry import Registry
+url, model_id, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+registry = Registry.open(url, actor="process", clock=lambda: datetime.now(UTC))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    registry.write(lambda writer: writer.promote(model_id, number))
+    print("won")
+except StaleDecisionError:
+    print("lost")
+"""
+
+
+def test_one_process_wins(url: str, line: Line) -> None:
+    def prepare(writer: Writer) -> list[int]:
+        return [judged(writer, line.id).number for _ in range(3)]
+
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, url, str(line.id), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in line.registry.write(prepare)
+    ]
+    for one in processes:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in processes:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    answers = sorted(one.communicate()[0].strip() for one in processes)
+    assert answers == ["lost", "lost", "won"]
+
+
+def test_a_process_that_dies_inside_a_unit_leaves_nothing(url: str, line: Line) -> None:
+    script = (
+        "import os, sys\n"
+        "from datetime import UTC, datetime\n"
+        "from registry.registry import Registry\n"
+        "registry = Registry.open(sys.argv[1], actor='dying', clock=lambda: datetime.now(UTC))\n"
+        "def work(writer):\n"
+        "    writer.add_model('half', 'b' * 64, 'here', {})\n"
+        "    os._exit(9)\n"
+        "registry.write(work)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", script, url], check=False)
+    assert died.returncode == 9
+    line.promoted()
+    with line.registry.read() as reader:
+        assert [one.name for one in reader.models()] == ["default"]
+        assert reader.verify_chain().ok
+
+
+def test_readers_do_not_wait_for_a_writer(open_registry: Callable[[], Registry], line: Line) -> None:
+    other = open_registry()
+
+    def work(writer: Writer) -> int:
+        start(writer, line.id)
+        with other.read() as reader:
+            return len(reader.versions(line.id))
+
+    assert line.registry.write(work) == 1
