@@ -3,9 +3,9 @@
     python benchmarks/check_general.py MODEL_DIRECTORY [--disturbed N]
 
 MODEL_DIRECTORY is a checkpoint in safetensors, such as `adaptman version export 1 --merged --to DIR` writes.
-Every question is asked as it stands, and again of the model with Gaussian noise on its weight matrices, 2 % of
-each one's standard deviation, under N seeds. A question whose answer changes with that is no measure of
-forgetting: any update at all would change it. The suite was chosen so that the embedded model's answers do not.
+Every question is asked as it stands, and again of the model with Gaussian noise on its weight matrices, 2 %
+of each one's standard deviation, under N seeds. A question whose answer changes with that is no measure of
+forgetting: any update at all would change it. The suite was chosen so that the embedded model's answers hold.
 
 The exit code is 1 where an answer differs from the suite's `known_wrong` flag.
 """

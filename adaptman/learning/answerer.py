@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from adaptman.learning.chat import ChatRenderer, Encoded
-from adaptman.learning.decoding import DecodeSettings, decode, token_batches
+from adaptman.learning.decoding import DecodeSettings, Row, decode, token_batches
 from adaptman.learning.losses import cross_entropy
 from adaptman.learning.models import LoadedModel, head_weight
 
@@ -45,10 +45,18 @@ class ModelAnswerer:
         on_done: Callable[[int], None] = lambda rows: None,
     ) -> list[str]:
         """The assistant's next message to each conversation, special tokens left out."""
-        prompts = [self._renderer.prompt_ids(turns.messages, turns.tools) for turns in conversations]
-        settings = DecodeSettings(max_new_tokens, self._loaded.stop_ids)
-        rows = decode(self._loaded.model, prompts, settings, on_done=on_done)
-        return [str(self._loaded.tokenizer.decode(row.ids, skip_special_tokens=True)) for row in rows]
+        rows = [
+            Row(self._renderer.prompt_ids(turns.messages, turns.tools), (max_new_tokens,))
+            for turns in conversations
+        ]
+        written = decode(
+            self._loaded.model,
+            rows,
+            DecodeSettings(self._loaded.stop_ids),
+            on_done=lambda ended: on_done(len(ended)),
+        )
+        decoder = self._loaded.tokenizer.decode
+        return [str(decoder(answer.ids, skip_special_tokens=True)) for (answer,) in written]
 
     def nll(
         self, conversations: Sequence[Turns], *, on_done: Callable[[int], None] = lambda rows: None

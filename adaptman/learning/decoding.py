@@ -6,9 +6,10 @@ share at their beginning once (`packing`). A model that cannot be read so is dec
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,15 +22,13 @@ from adaptman.learning.slots import Slots
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-OnDone = Callable[[int], None]
+OnDone = Callable[[Sequence[int]], None]
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
     """How tokens are chosen."""
 
-    max_new_tokens: int
-    """Longest answer."""
     stop_ids: tuple[int, ...]
     """Tokens that end an answer."""
     batch_size: int = 128
@@ -40,9 +39,29 @@ class DecodeSettings:
     """Teacher entries kept for each new token; 0 keeps none."""
 
 
-@dataclass(frozen=True)
-class Continuation:
-    """What continues a row: token ids [n], a final stop token included, and the teacher's top k for each."""
+class Row(NamedTuple):
+    """What is to be continued: first a stretch of at most `limits[0]` tokens, and so on for each limit.
+
+    Between stretches the tokens of `bridge` are put in, without the first of them where the model wrote that
+    one itself at the end of its stretch.
+    """
+
+    prompt: Sequence[int]
+    limits: tuple[int, ...]
+    bridge: tuple[int, ...] = ()
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the row may come to."""
+        return len(self.prompt) + sum(self.limits) + len(self.bridge) * (len(self.limits) - 1)
+
+    def put_in(self, stretch: Sequence[int]) -> tuple[int, ...]:
+        """The tokens that follow `stretch`."""
+        return self.bridge[1:] if self.bridge[:1] == tuple(stretch[-1:]) else self.bridge
+
+
+class Continuation(NamedTuple):
+    """What the model wrote: token ids [n], a final stop token included, and the teacher's top k for each."""
 
     ids: list[int]
     teacher: TopK | None
@@ -50,26 +69,26 @@ class Continuation:
 
 def decode(
     model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Row],
     settings: DecodeSettings,
     *,
     generator: torch.Generator | None = None,
     on_done: OnDone = lambda rows: None,
-) -> list[Continuation]:
-    """Continue each prompt (token ids); the result is in the order of the prompts.
+) -> list[list[Continuation]]:
+    """The stretches of each row, in the order of the rows.
 
-    A sample depends on the prompt, its place among the prompts and the generator's state, and not on the rows
-    that are decoded beside it.
+    A sample depends on its row, the row's place among the others and the generator's state, and not on
+    which rows are decoded beside it. `on_done` is told which rows have ended.
     """
-    if not prompts:
+    if not rows:
         return []
     with torch.inference_mode():
-        writer = _Writer(model, len(prompts), settings, generator, on_done)
-        longest = max(map(len, prompts)) + settings.max_new_tokens
+        writer = _Writer(model, rows, settings, generator, on_done)
+        longest = max(row.longest for row in rows)
         if can_pack(model.base_model, longest=longest):
-            _decode_in_slots(model, prompts, settings, writer, longest)
+            _decode_in_slots(model, rows, settings, writer, longest)
         else:
-            _decode_padded(model, prompts, settings, writer)
+            _decode_padded(model, rows, settings, writer)
         return writer.results()
 
 
@@ -79,22 +98,25 @@ class _Writer:
     def __init__(
         self,
         model: PreTrainedModel,
-        rows: int,
+        rows: Sequence[Row],
         settings: DecodeSettings,
         generator: torch.Generator | None,
         on_done: OnDone,
     ) -> None:
-        self._settings, self._on_done = settings, on_done
-        self._ids: list[list[int]] = [[] for _ in range(rows)]
-        most, k = settings.max_new_tokens, min(settings.top_k, head_weight(model).shape[0])
-        self._teachers = TopK(torch.empty(rows, most, k, dtype=torch.int32), torch.empty(rows, most, k))
+        self._rows, self._settings, self._on_done = rows, settings, on_done
+        self._stretches: list[list[list[int]]] = [[[]] for _ in rows]
+        self._forced: list[deque[int]] = [deque() for _ in rows]
+        self._ended = [False] * len(rows)
+        most, k = max(sum(row.limits) for row in rows), min(settings.top_k, head_weight(model).shape[0])
+        self._teachers = TopK(
+            torch.empty(len(rows), most, k, dtype=torch.int32), torch.empty(len(rows), most, k)
+        )
         # One number for each token to come, so that chance does not depend on who is decoded together.
         self._chance = None
         if settings.sample:
             device = generator.device if generator else None
-            self._chance = torch.rand(
-                rows, most, generator=generator, device=device, dtype=torch.float64
-            ).cpu()
+            shape = (len(rows), most)
+            self._chance = torch.rand(shape, generator=generator, device=device, dtype=torch.float64).cpu()
 
     def write(self, rows: Sequence[int], logits_BV: Tensor) -> list[int]:
         """The next token of each of `rows`."""
@@ -102,85 +124,107 @@ class _Writer:
             logits_BV = logits_BV.float().log_softmax(-1)
         chosen = self._choose(rows, logits_BV).tolist()
         if self._settings.top_k:
-            values, ids = logits_BV.topk(self._teachers.ids_TK.shape[-1], dim=-1)
-            for row, top_ids, top_values in zip(rows, ids.cpu(), values.cpu(), strict=True):
-                at = len(self._ids[row])
-                self._teachers.ids_TK[row, at], self._teachers.log_probs_TK[row, at] = top_ids, top_values
-        for row, token in zip(rows, chosen, strict=True):
-            self._ids[row].append(token)
-        ended = sum(map(self.has_ended, rows))
+            self._teach(rows, logits_BV)
+        tokens = [self._take(row, token) for row, token in zip(rows, chosen, strict=True)]
+        ended = [row for row in rows if self._ended[row]]
         if ended:
             self._on_done(ended)
-        return list(chosen)
+        return tokens
 
     def has_ended(self, row: int) -> bool:
-        """Whether the row is complete: by a stop token, or at its longest."""
-        ids = self._ids[row]
-        return ids[-1] in self._settings.stop_ids or len(ids) == self._settings.max_new_tokens
+        """Whether the row is complete: its last stretch ended by a stop token, or at its longest."""
+        return self._ended[row]
 
-    def results(self) -> list[Continuation]:
+    def results(self) -> list[list[Continuation]]:
         """What was written, row by row."""
-        return [Continuation(ids, self._teacher(row, len(ids))) for row, ids in enumerate(self._ids)]
+        return [self._continuations(row) for row in range(len(self._rows))]
+
+    def _take(self, row: int, chosen: int) -> int:
+        """The token that follows in the row: one that is put in, or the one that was chosen."""
+        if self._forced[row]:
+            return self._forced[row].popleft()
+        stretches, limits = self._stretches[row], self._rows[row].limits
+        stretches[-1].append(chosen)
+        if chosen in self._settings.stop_ids or len(stretches[-1]) == limits[len(stretches) - 1]:
+            if len(stretches) == len(limits):
+                self._ended[row] = True
+            else:
+                self._forced[row].extend(self._rows[row].put_in(stretches[-1]))
+                stretches.append([])
+        return chosen
+
+    def _written(self, row: int) -> int:
+        return sum(map(len, self._stretches[row]))
 
     def _choose(self, rows: Sequence[int], scores_BV: Tensor) -> Tensor:
         if self._chance is None:
             return scores_BV.argmax(-1)
-        chance_B = torch.stack([self._chance[row, len(self._ids[row])] for row in rows])
+        chance_B = torch.stack([self._chance[row, self._written(row)] for row in rows])
         summed_BV = scores_BV.exp().cumsum(-1, dtype=torch.float64)
         wanted_B1 = chance_B.to(summed_BV.device)[:, None] * summed_BV[:, -1:]
         found_B = torch.searchsorted(summed_BV, wanted_B1, right=True)[:, 0]
         return found_B.clamp_max(summed_BV.shape[1] - 1)
 
-    def _teacher(self, row: int, length: int) -> TopK | None:
+    def _teach(self, rows: Sequence[int], log_probs_BV: Tensor) -> None:
+        values, ids = log_probs_BV.topk(self._teachers.ids_TK.shape[-1], dim=-1)
+        for row, top_ids, top_values in zip(rows, ids.cpu(), values.cpu(), strict=True):
+            if not self._forced[row]:
+                at = self._written(row)
+                self._teachers.ids_TK[row, at], self._teachers.log_probs_TK[row, at] = top_ids, top_values
+
+    def _continuations(self, row: int) -> list[Continuation]:
+        found, at = [], 0
+        for ids in self._stretches[row]:
+            found.append(Continuation(ids, self._teacher(row, slice(at, at + len(ids)))))
+            at += len(ids)
+        return found
+
+    def _teacher(self, row: int, part: slice) -> TopK | None:
         if not self._settings.top_k:
             return None
-        return TopK(
-            self._teachers.ids_TK[row, :length].clone(), self._teachers.log_probs_TK[row, :length].clone()
-        )
+        teachers = self._teachers
+        return TopK(teachers.ids_TK[row, part].clone(), teachers.log_probs_TK[row, part].clone())
 
 
 def _decode_in_slots(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    settings: DecodeSettings,
-    writer: _Writer,
-    longest: int,
+    model: PreTrainedModel, rows: Sequence[Row], settings: DecodeSettings, writer: _Writer, longest: int
 ) -> None:
     head_VD = head_weight(model)
-    waiting = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))  # the longest is taken first
-    slots = Slots(model.base_model, min(settings.batch_size, len(prompts)), longest)
-    rows: list[int] = []
+    waiting = sorted(range(len(rows)), key=lambda row: rows[row].longest)  # the longest is taken first
+    slots = Slots(model.base_model, min(settings.batch_size, len(rows)), longest)
+    held: list[int] = []
     tokens: list[int] = []
-    while rows or waiting:
+    while held or waiting:
         if waiting and slots.free >= min(len(waiting), -(-settings.batch_size // 4)):
             taken = [waiting.pop() for _ in range(min(slots.free, len(waiting)))]
-            tokens += writer.write(taken, slots.add([prompts[row] for row in taken]) @ head_VD.T)
-            rows += taken
+            tokens += writer.write(taken, slots.add([rows[row].prompt for row in taken]) @ head_VD.T)
+            held += taken
         else:
-            tokens = writer.write(rows, slots.step(tokens) @ head_VD.T)
-        for slot in reversed(range(len(rows))):
-            if writer.has_ended(rows[slot]):
+            tokens = writer.write(held, slots.step(tokens) @ head_VD.T)
+        for slot in reversed(range(len(held))):
+            if writer.has_ended(held[slot]):
                 slots.drop(slot)
-                rows[slot], tokens[slot] = rows[-1], tokens[-1]
-                rows.pop(), tokens.pop()
+                held[slot], tokens[slot] = held[-1], tokens[-1]
+                held.pop(), tokens.pop()
 
 
 def _decode_padded(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings, writer: _Writer
+    model: PreTrainedModel, rows: Sequence[Row], settings: DecodeSettings, writer: _Writer
 ) -> None:
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row].prompt))
     for start in range(0, len(order), settings.batch_size):
-        _decode_padded_batch(model, prompts, order[start : start + settings.batch_size], writer)
+        batch = order[start : start + settings.batch_size]
+        _decode_padded_batch(model, batch, [rows[row].prompt for row in batch], writer)
 
 
 def _decode_padded_batch(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], rows: list[int], writer: _Writer
+    model: PreTrainedModel, rows: list[int], prompts: Sequence[Sequence[int]], writer: _Writer
 ) -> None:
     """Padded on the left, with transformers' own cache and attention; a row that ends leaves the batch."""
     from transformers import DynamicCache
 
     cache = DynamicCache(config=model.config)
-    ids, mask = _left_padded([prompts[row] for row in rows], model.device)
+    ids, mask = _left_padded(prompts, model.device)
     positions = (mask.cumsum(-1) - 1).clamp_min(0)
     while rows:
         logits = model(

@@ -12,7 +12,7 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adaptman.errors import ModelError, TrainingError
 from adaptman.learning.chat import ChatRenderer
-from adaptman.learning.decoding import Continuation, DecodeSettings, decode
+from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode
 from adaptman.learning.losses import TopK
 from adaptman.learning.memory import memory_told
 from adaptman.learning.models import LoadedModel
@@ -132,22 +132,25 @@ def generate(
         ModelError: the chat template does not show where a user's words stand.
         TrainingError: nothing usable could be drawn, or memory ran out.
     """
-    generator = torch.Generator(device=loaded.model.device).manual_seed(seed)
-    sampler = _Sampler(loaded, renderer, recipe, generator, on_done)
     wanted = quotas(recipe, has_tools=bool(tool_prompts))
-    samples = sampler.free(wanted["free"]) + sampler.chat(wanted["chat"], ())
-    attempted, valid = 0, 0
-    if wanted["tools"]:
-        order = torch.randperm(len(tool_prompts), generator=torch.Generator().manual_seed(seed)).tolist()
-        prompts = [tool_prompts[order[i % len(order)]] for i in range(wanted["tools"] * _ATTEMPTS)]
-        drawn = sampler.under_tools(prompts)
-        attempted, valid = len(drawn), sum(accepted for accepted, _ in drawn)
-        samples += [sample for accepted, sample in drawn if accepted][: wanted["tools"]]
+    drafts = _Writer(loaded, renderer, recipe).drafts(wanted, tool_prompts, seed)
+    generator = torch.Generator(device=loaded.model.device).manual_seed(seed)
+    settings = DecodeSettings(loaded.stop_ids, sample=True, top_k=recipe.top_k)
+    rows = [draft.row for draft in drafts]
+    with memory_told("while drawing replay", "draw shorter samples: `--set replay.max_tokens=…`"):
+        written = decode(loaded.model, rows, settings, generator=generator, on_done=_counted(drafts, on_done))
+    kept: dict[Source, list[ReplaySample]] = {source: [] for source in SOURCES}
+    for draft, stretches in zip(drafts, written, strict=True):
+        if draft.accepts(str(loaded.tokenizer.decode(stretches[-1].ids, skip_special_tokens=True))):
+            kept[draft.source].append(_sample(draft, stretches))
+    samples = [sample for source in SOURCES for sample in kept[source][: wanted[source]]]
     if not samples:
         raise TrainingError(
             "the model generated nothing that could be replayed", hint="raise `replay.samples`"
         )
-    return ReplaySet(tuple(samples), report(samples, renderer, tools_attempted=attempted, tools_valid=valid))
+    attempted = sum(draft.source == "tools" for draft in drafts)
+    told = report(samples, renderer, tools_attempted=attempted, tools_valid=len(kept["tools"]))
+    return ReplaySet(tuple(samples), told)
 
 
 def quotas(recipe: ReplayRecipe, *, has_tools: bool) -> dict[Source, int]:
@@ -168,129 +171,85 @@ def quotas(recipe: ReplayRecipe, *, has_tools: bool) -> dict[Source, int]:
     return counts
 
 
-class _Turn(NamedTuple):
-    """A question and its answer as one sample, and the answer's text."""
+class _Draft(NamedTuple):
+    """What the model is to continue, and whether the text of its last stretch is acceptable."""
 
-    sample: ReplaySample
-    reply: str
+    source: Source
+    row: Row
+    accepts: Callable[[str], bool] = lambda reply: True
 
 
-class _Sampler:
-    """Draws samples of each source with one model."""
+class _Writer:
+    """Makes drafts of each source for one model."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        renderer: ChatRenderer,
-        recipe: ReplayRecipe,
-        generator: torch.Generator,
-        on_done: Callable[[int], None],
-    ) -> None:
-        self._loaded, self._renderer, self._generator, self._on_done = loaded, renderer, generator, on_done
-        self._settings = DecodeSettings(recipe.max_tokens, loaded.stop_ids, sample=True, top_k=recipe.top_k)
+    def __init__(self, loaded: LoadedModel, renderer: ChatRenderer, recipe: ReplayRecipe) -> None:
+        self._tokenizer, self._renderer = loaded.tokenizer, renderer
+        self._most, self._half = recipe.max_tokens, max(1, recipe.max_tokens // 2)
 
-    def free(self, count: int) -> list[ReplaySample]:
-        """Samples from the beginning-of-sequence token alone."""
-        tokenizer = self._loaded.tokenizer
+    def drafts(self, wanted: Mapping[Source, int], prompts: Sequence[ToolPrompt], seed: int) -> list[_Draft]:
+        """As many as are wanted, under tools some more; the prompts shuffled, over again if need be."""
+        free = [_Draft("free", self._free()) for _ in range(wanted["free"])]
+        chat = [_Draft("chat", self._turn((), self._half)) for _ in range(wanted["chat"])]
+        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed)).tolist()
+        asked = [prompts[order[i % len(order)]] for i in range(wanted["tools"] * _ATTEMPTS)]
+        return [
+            *free,
+            *chat,
+            *(_Draft("tools", self._turn(prompt.tools, self._most), prompt.accepts) for prompt in asked),
+        ]
+
+    def _free(self) -> Row:
+        """From the beginning-of-sequence token alone."""
+        tokenizer = self._tokenizer
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if count and start is None:
+        if start is None:
             raise TrainingError(
                 "the tokenizer has no token that begins a text",
                 hint="draw no free samples: `--set replay.free=0`",
             )
-        drawn = self._decode([[start]] * count, self._settings, self._on_done)
-        return [_sample("free", [(start,)], [row]) for row in drawn]
+        return Row((start,), (self._most,))
 
-    def chat(self, count: int, tools: Sequence[Mapping[str, Any]]) -> list[ReplaySample]:
-        """Samples in which the model writes the user's turn, then answers it."""
-        half = replace(self._settings, max_new_tokens=max(1, self._settings.max_new_tokens // 2))
-        return [turn.sample for turn in self._turns([tools] * count, "chat", half, self._on_done)]
+    def _turn(self, tools: Sequence[Mapping[str, Any]], answer: int) -> Row:
+        """A user's turn, then the answer to it.
 
-    def under_tools(self, prompts: Sequence[ToolPrompt]) -> list[tuple[bool, ReplaySample]]:
-        """Samples under tools; each with whether the reply is acceptable."""
-        shown = [prompt.tools for prompt in prompts]
-        turns = self._turns(shown, "tools", self._settings, _every(_ATTEMPTS, self._on_done))
-        return [
-            (prompt.accepts(turn.reply), turn.sample) for prompt, turn in zip(prompts, turns, strict=True)
-        ]
-
-    def _turns(
-        self,
-        tools: Sequence[Sequence[Mapping[str, Any]]],
-        source: Source,
-        settings: DecodeSettings,
-        on_done: Callable[[int], None],
-    ) -> list[_Turn]:
-        headers = [self._header(shown) for shown in tools]
-        half = replace(self._settings, max_new_tokens=max(1, self._settings.max_new_tokens // 2))
-        questions = self._decode([list(before) for before, _ in headers], half, lambda rows: None)
-        # A question that does not end within its half is cut there: what there is remains the model's own.
-        bridges = [
-            tuple(self._bridge(after, row)) for (_, after), row in zip(headers, questions, strict=True)
-        ]
-        prompts = [
-            [*before, *row.ids, *bridge]
-            for (before, _), row, bridge in zip(headers, questions, bridges, strict=True)
-        ]
-        answers = self._decode(prompts, settings, on_done)
-        return [
-            _Turn(_sample(source, [before, bridge], [question, answer]), self._text(answer))
-            for (before, _), bridge, question, answer in zip(
-                headers, bridges, questions, answers, strict=True
-            )
-        ]
-
-    def _header(self, tools: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, ...], str]:
-        """Token ids up to where a user's words begin, and the template's text after them."""
+        A question that does not end within its half is cut there: what there is remains the model's own.
+        """
         parts = self._renderer.prompt([{"role": "user", "content": _MARK}], tools).split(_MARK)
         if len(parts) != 2:
             raise ModelError(
                 f"the chat template writes a user's words {len(parts) - 1} times, not once",
                 hint="draw no samples from it: `--set replay.chat=0 --set replay.tools=0`",
             )
-        before, after = parts
-        return tuple(self._loaded.tokenizer(before, add_special_tokens=False)["input_ids"]), after
-
-    def _bridge(self, after: str, question: Continuation) -> list[int]:
-        """The template's tokens between question and answer, less the end that the model wrote itself."""
-        ids: list[int] = list(self._loaded.tokenizer(after, add_special_tokens=False)["input_ids"])
-        return ids[1:] if ids and question.ids and question.ids[-1] == ids[0] else ids
-
-    def _text(self, answer: Continuation) -> str:
-        return str(self._loaded.tokenizer.decode(answer.ids, skip_special_tokens=True))
-
-    def _decode(
-        self, prompts: list[list[int]], settings: DecodeSettings, on_done: Callable[[int], None]
-    ) -> list[Continuation]:
-        with memory_told("while drawing replay", "draw shorter samples: `--set replay.max_tokens=…`"):
-            return decode(self._loaded.model, prompts, settings, generator=self._generator, on_done=on_done)
+        before, after = (self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
+        return Row(tuple(before), (self._half, answer), tuple(after))
 
 
-def _every(count: int, on_done: Callable[[int], None]) -> Callable[[int], None]:
-    """Counts rows, and passes one on for each `count` of them."""
-    seen = 0
+def _counted(drafts: Sequence[_Draft], on_done: Callable[[int], None]) -> Callable[[Sequence[int]], None]:
+    """Tells of samples when it is told of drafts: of the ones under tools, `_ATTEMPTS` make one."""
+    tried = 0
 
-    def counted(rows: int) -> None:
-        nonlocal seen
-        before, seen = seen // count, seen + rows
-        on_done(seen // count - before)
+    def counted(rows: Sequence[int]) -> None:
+        nonlocal tried
+        under_tools = sum(drafts[row].source == "tools" for row in rows)
+        before, tried = tried // _ATTEMPTS, tried + under_tools
+        on_done(len(rows) - under_tools + tried // _ATTEMPTS - before)
 
     return counted
 
 
-def _sample(source: Source, fixed: Sequence[Sequence[int]], drawn: Sequence[Continuation]) -> ReplaySample:
-    """Fixed and generated stretches in turn, as one sample."""
-    ids: list[int] = []
+def _sample(draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
+    """The prompt, and what was written with the bridges in between, as one sample."""
+    ids = list(draft.row.prompt)
     positions: list[int] = []
-    for template, row in zip(fixed, drawn, strict=True):
-        ids += template
-        positions += range(len(ids), len(ids) + len(row.ids))
-        ids += row.ids
-    teachers = [row.teacher for row in drawn if row.teacher is not None]
+    for at, stretch in enumerate(written):
+        ids += draft.row.put_in(written[at - 1].ids) if at else ()
+        positions += range(len(ids), len(ids) + len(stretch.ids))
+        ids += stretch.ids
+    teachers = [stretch.teacher for stretch in written if stretch.teacher is not None]
     teacher = TopK(
         torch.cat([one.ids_TK for one in teachers]), torch.cat([one.log_probs_TK for one in teachers])
     )
-    return ReplaySample(source, ids, torch.tensor(positions), teacher)
+    return ReplaySample(draft.source, ids, torch.tensor(positions), teacher)
 
 
 def report(

@@ -80,7 +80,7 @@ class SuiteLine:
 
 @dataclass(frozen=True)
 class HistoryView:
-    """The history of a model line: versions by number, suite lines by kind (`KIND_ORDER`), then by first use."""
+    """The history of a model line: versions by number, suites by kind (`KIND_ORDER`), then by first use."""
 
     model: str
     versions: tuple[HistoryVersion, ...]

@@ -179,9 +179,9 @@ def _tool_prompts(plan: UpdatePlan) -> list[ToolPrompt]:
 
 
 def _is_valid(plan: UpdatePlan, reply: str) -> bool:
+    """Every call of the reply fits the new document; a reply in words is the model's own way, and is kept."""
     parsed = plan.output_format.parse(reply)
-    calls = parsed.calls if not parsed.problems else ()
-    return bool(calls) and not any(validate_call(plan.document, call) for call in calls)
+    return not parsed.problems and not any(validate_call(plan.document, call) for call in parsed.calls)
 
 
 def _train(

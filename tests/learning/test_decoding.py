@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptman.learning.decoding import Continuation, DecodeSettings, decode, token_batches
+from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode, token_batches
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 
@@ -22,18 +22,26 @@ def random_prompts(count: int, seed: int = 0) -> list[list[int]]:
     return [torch.randint(0, 256, (length,), generator=generator).tolist() for length in lengths]
 
 
+def continued(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], most: int, settings: DecodeSettings, **more: Any
+) -> list[Continuation]:
+    """One stretch for each prompt."""
+    rows = [Row(prompt, (most,)) for prompt in prompts]
+    return [stretch for (stretch,) in decode(loaded.model, rows, settings, **more)]
+
+
 def ids_of(rows: Sequence[Continuation]) -> list[list[int]]:
     return [row.ids for row in rows]
 
 
-def alone(loaded: LoadedModel, prompt: list[int], settings: DecodeSettings) -> list[int]:
+def alone(loaded: LoadedModel, prompt: Sequence[int], most: int, stop_ids: tuple[int, ...]) -> list[int]:
     """What transformers continues one prompt with."""
     made: Any = loaded.model.generate(  # type: ignore[operator]
-        torch.tensor([prompt]),
+        torch.tensor([list(prompt)]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
         do_sample=False,
-        max_new_tokens=settings.max_new_tokens,
-        eos_token_id=list(settings.stop_ids),
+        max_new_tokens=most,
+        eos_token_id=list(stop_ids),
         pad_token_id=0,
     )
     return list(made[0, len(prompt) :].tolist())
@@ -41,46 +49,46 @@ def alone(loaded: LoadedModel, prompt: list[int], settings: DecodeSettings) -> l
 
 def common_stops(loaded: LoadedModel, prompts: list[list[int]]) -> tuple[int, ...]:
     """Tokens that end some of the rows early and others not."""
-    rows = ids_of(decode(loaded.model, prompts, DecodeSettings(12, ())))
+    rows = ids_of(continued(loaded, prompts, 12, DecodeSettings(())))
     return tuple({row[3] for row in rows[::3]})
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 48])
 def test_greedy_rows_are_those_of_transformers(loaded: LoadedModel, batch_size: int) -> None:
     prompts = random_prompts(10)
-    settings = DecodeSettings(12, common_stops(loaded, prompts), batch_size=batch_size)
-    rows = ids_of(decode(loaded.model, prompts, settings))
-    assert rows == [alone(loaded, prompt, settings) for prompt in prompts]
+    stops = common_stops(loaded, prompts)
+    rows = ids_of(continued(loaded, prompts, 12, DecodeSettings(stops, batch_size=batch_size)))
+    assert rows == [alone(loaded, prompt, 12, stops) for prompt in prompts]
     assert len({len(row) for row in rows}) > 2, "the rows must end at different steps to show anything"
 
 
 def test_a_row_ends_with_its_stop_token_or_at_the_limit(loaded: LoadedModel) -> None:
     prompts = random_prompts(8, seed=1)
     stops = common_stops(loaded, prompts)
-    for row in decode(loaded.model, prompts, DecodeSettings(12, stops)):
+    for row in continued(loaded, prompts, 12, DecodeSettings(stops)):
         assert len(row.ids) == 12 or row.ids[-1] in stops
         assert not set(row.ids[:-1]) & set(stops)
 
 
 def test_on_done_counts_every_row_once(loaded: LoadedModel) -> None:
     prompts = random_prompts(10)
-    settings = DecodeSettings(12, common_stops(loaded, prompts), batch_size=4)
-    told: list[int] = []
-    decode(loaded.model, prompts, settings, on_done=told.append)
-    assert sum(told) == 10
-    assert min(told) > 0
+    settings = DecodeSettings(common_stops(loaded, prompts), batch_size=4)
+    told: list[Sequence[int]] = []
+    continued(loaded, prompts, 12, settings, on_done=told.append)
+    assert sorted(row for rows in told for row in rows) == list(range(10))
+    assert all(told)
     assert len(told) > 3, "rows that end early are told of before their batch ends"
 
 
 def test_no_prompts_no_rows(loaded: LoadedModel) -> None:
-    assert decode(loaded.model, [], DecodeSettings(4, ())) == []
+    assert decode(loaded.model, [], DecodeSettings(())) == []
 
 
 def test_samples_follow_the_models_distribution(loaded: LoadedModel) -> None:
     """Pearson's chi-square of 6,000 tokens after one prompt; those expected < 20 times are one class."""
     prompt, draws = [84, 82], 6000
-    settings = DecodeSettings(1, (), batch_size=draws, sample=True)
-    rows = decode(loaded.model, [prompt] * draws, settings, generator=torch.Generator().manual_seed(0))
+    settings = DecodeSettings((), batch_size=draws, sample=True)
+    rows = continued(loaded, [prompt] * draws, 1, settings, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected_V = loaded.model(torch.tensor([prompt])).logits[0, -1].softmax(-1) * draws
     observed_V = torch.bincount(torch.tensor(ids_of(rows))[:, 0], minlength=len(expected_V))
@@ -96,18 +104,44 @@ def test_samples_follow_the_models_distribution(loaded: LoadedModel) -> None:
 
 def test_samples_repeat_with_their_seed(loaded: LoadedModel) -> None:
     def drawn(seed: int) -> list[list[int]]:
-        settings = DecodeSettings(8, (), sample=True)
+        settings = DecodeSettings((), sample=True)
         generator = torch.Generator().manual_seed(seed)
-        return ids_of(decode(loaded.model, random_prompts(4), settings, generator=generator))
+        return ids_of(continued(loaded, random_prompts(4), 8, settings, generator=generator))
 
     assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_samples_do_not_depend_on_who_is_decoded_beside_them(loaded: LoadedModel) -> None:
+    def drawn(batch_size: int) -> list[list[int]]:
+        settings = DecodeSettings((), sample=True, batch_size=batch_size)
+        generator = torch.Generator().manual_seed(0)
+        return ids_of(continued(loaded, random_prompts(9), 8, settings, generator=generator))
+
+    assert drawn(2) == drawn(5) == drawn(9)
+
+
+def test_stretches_go_on_after_their_bridge(loaded: LoadedModel) -> None:
+    """A row of two stretches is the same as its second one alone, after prompt, first stretch and bridge."""
+    prompts, bridge = random_prompts(8, seed=2), (7, 11, 13)
+    stops = common_stops(loaded, prompts)
+    bridge = (stops[0], *bridge)
+    rows = [Row(prompt, (4, 6), bridge) for prompt in prompts]
+    settings = DecodeSettings(stops, batch_size=3)
+    endings = set()
+    for row, (first, second) in zip(rows, decode(loaded.model, rows, settings), strict=True):
+        assert first.ids == alone(loaded, row.prompt, 4, stops)
+        wrote_it = first.ids[-1] == bridge[0]
+        endings.add(wrote_it)
+        between = bridge[1:] if wrote_it else bridge
+        assert second.ids == alone(loaded, [*row.prompt, *first.ids, *between], 6, stops)
+    assert endings == {True, False}
 
 
 @pytest.mark.parametrize("sample", [False, True])
 def test_the_teacher_is_that_of_a_pass_over_the_whole_sequence(loaded: LoadedModel, sample: bool) -> None:
     prompts = random_prompts(6)
-    settings = DecodeSettings(8, common_stops(loaded, prompts), sample=sample, top_k=5)
-    rows = decode(loaded.model, prompts, settings, generator=torch.Generator().manual_seed(3))
+    settings = DecodeSettings(common_stops(loaded, prompts), sample=sample, top_k=5)
+    rows = continued(loaded, prompts, 8, settings, generator=torch.Generator().manual_seed(3))
     for prompt, row in zip(prompts, rows, strict=True):
         with torch.inference_mode():
             logits = loaded.model(torch.tensor([prompt + row.ids])).logits[0, len(prompt) - 1 : -1]
@@ -118,7 +152,7 @@ def test_the_teacher_is_that_of_a_pass_over_the_whole_sequence(loaded: LoadedMod
 
 
 def test_no_teacher_is_kept_unless_asked_for(loaded: LoadedModel) -> None:
-    assert decode(loaded.model, [[1, 2]], DecodeSettings(3, ()))[0].teacher is None
+    assert continued(loaded, [[1, 2]], 3, DecodeSettings(()))[0].teacher is None
 
 
 @given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 100))

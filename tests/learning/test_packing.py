@@ -21,7 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from adaptman.learning.decoding import DecodeSettings, decode
+from adaptman.learning.decoding import DecodeSettings, Row, decode
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, budgeted, can_pack, pack
 
@@ -148,8 +148,8 @@ def test_architectures_are_packed_where_they_can_be_and_right_where_not(name: st
         for row, index in zip(ROWS, found.rows, strict=True):
             alone = model.base_model(torch.tensor([row])).last_hidden_state[0]
             torch.testing.assert_close(found.hidden_TD[index], alone, rtol=1e-3, atol=1e-4)
-        rows = decode(model, ROWS, DecodeSettings(6, (), batch_size=4))
-        for row, made in zip(ROWS, rows, strict=True):
+        rows = decode(model, [Row(row, (6,)) for row in ROWS], DecodeSettings((), batch_size=4))
+        for row, (made,) in zip(ROWS, rows, strict=True):
             assert made.ids[0] == int(model(torch.tensor([row])).logits[0, -1].argmax())
             whole = torch.tensor([row + made.ids])
             assert made.ids == model(whole).logits[0, len(row) - 1 : -1].argmax(-1).tolist()
