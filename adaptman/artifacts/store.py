@@ -202,14 +202,14 @@ class ObjectStore:
         try:
             for name, entry in entries.items():
                 self._place(self.path_of(entry.sha256), fresh / name)
-            _remove(target)
+            remove(target)
             fresh.rename(target)
         except OSError:
             # Another process may have been faster; what it made is as good.
             if not self._stands(target, entries):
                 raise
         finally:
-            _remove(fresh)
+            remove(fresh)
         _make_read_only(target)
 
     def _place(self, source: Path, target: Path) -> None:
@@ -301,7 +301,8 @@ def _make_read_only(target: Path) -> None:
         Path(folder).chmod(0o555)
 
 
-def _remove(target: Path) -> None:
+def remove(target: Path) -> None:
+    """Remove a file or a directory, the read-only ones of a store included; what is not there is no error."""
     if target.is_symlink() or target.is_file():
         target.unlink()
         return

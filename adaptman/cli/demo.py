@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from adaptman.cli._context import App, pass_app
+from adaptman.cli._errors import EXIT_INTERRUPTED
 
 _HOME = ".adaptman-demo"
 
@@ -39,11 +40,15 @@ def demo(app: App, fresh: bool) -> None:
 
 
 def run_command(home: Path, args: Sequence[str]) -> int:
-    """Run one command as the shell would; its exit code."""
+    """Run one command as the shell would; its exit code.
+
+    Raises:
+        click.exceptions.Exit: it was interrupted, which ends the demo and not this command alone.
+    """
     from adaptman.cli.main import cli
 
-    try:
-        result = cli.main(args=["--home", str(home), *args], prog_name="adaptman", standalone_mode=False)
-    except click.exceptions.Exit as stopped:
-        return stopped.exit_code
+    # Outside standalone mode click returns the exit code, and None where there is nothing to say.
+    result = cli.main(args=["--home", str(home), *args], prog_name="adaptman", standalone_mode=False)
+    if result == EXIT_INTERRUPTED:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0

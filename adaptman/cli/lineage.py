@@ -26,10 +26,14 @@ def lineage() -> None:
 def sync(app: App, quiet: bool, as_json: bool) -> None:
     """Tell MLflow what it has not been told yet, and wait for it."""
     from adaptman.errors import LineageError
-    from adaptman.lifecycle.outbox import deliver_pending
+    from adaptman.lifecycle.outbox import LOCK_WAIT_S, SYNC_WAIT_S, deliver_pending
 
     silent = quiet or as_json
-    report = deliver_pending(app.workspace(), on_progress=None if silent else _print_progress)
+    report = deliver_pending(
+        app.workspace(),
+        on_progress=None if silent else _print_progress,
+        wait_s=LOCK_WAIT_S if quiet else SYNC_WAIT_S,
+    )
     if as_json:
         print_json(report._asdict())
     if report.error and not report.busy:

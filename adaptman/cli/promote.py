@@ -63,11 +63,11 @@ def _instead_of(done: Promotion) -> str:
 
 def _tell_mlflow(workspace: Workspace, sync: bool) -> None:
     """The champion has moved already: a failure from here on is told, and changes nothing."""
-    from adaptman.lifecycle.outbox import deliver_pending, start_delivery
+    from adaptman.lifecycle.outbox import SYNC_WAIT_S, deliver_pending, start_delivery
 
     if not sync:
         start_delivery(workspace)
         return
-    report = deliver_pending(workspace)
+    report = deliver_pending(workspace, wait_s=SYNC_WAIT_S)
     if report.error:
         note(f"MLflow was not told yet: {report.error}; `adaptman lineage sync` tries again")

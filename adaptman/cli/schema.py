@@ -11,9 +11,29 @@ from adaptman.cli._input import parse_renames, read_input
 from adaptman.cli._output import json_option, note, pairs, plain, print_json, short_digest, short_time, table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from adaptman.lifecycle.schema import SchemaRegistration
     from adaptman.toolspec.changes import ChangeSet
     from registry.tables import ToolSchema
+
+
+def _renames(command: Callable[..., None]) -> Callable[..., None]:
+    """The options `--renamed` and `--not-renamed`."""
+    renamed = click.option(
+        "--renamed",
+        multiple=True,
+        callback=parse_renames,
+        metavar="OLD=NEW",
+        help="Tool OLD of the document before is now called NEW. May be given several times.",
+    )
+    not_renamed = click.option(
+        "--not-renamed",
+        multiple=True,
+        metavar="OLD[=NEW]",
+        help="Tool OLD is gone, whatever resembles it; OLD=NEW denies one guess. May be given several times.",
+    )
+    return renamed(not_renamed(command))
 
 
 @click.group()
@@ -26,19 +46,7 @@ def schema() -> None:
 @click.option(
     "--note", "remark", default="", metavar="TEXT", help="Why the document changed, for the record."
 )
-@click.option(
-    "--renamed",
-    multiple=True,
-    callback=parse_renames,
-    metavar="OLD=NEW",
-    help="Tool OLD of the document before is now called NEW. May be given several times.",
-)
-@click.option(
-    "--not-renamed",
-    multiple=True,
-    metavar="OLD[=NEW]",
-    help="Tool OLD is gone, whatever resembles it; OLD=NEW denies one guess. May be given several times.",
-)
+@_renames
 @json_option
 @pass_app
 def register(
@@ -48,12 +56,15 @@ def register(
 
     OpenAI, Anthropic, MCP, Hugging Face and bare JSON Schema documents are told apart by their shape.
     """
+    from adaptman.lifecycle.outbox import start_delivery
     from adaptman.lifecycle.schema import register_schema
 
     given = read_input(file)
+    workspace = app.workspace()
     done = register_schema(
-        app.workspace(), given.data, given.origin, note=remark, renamed=renamed, not_renamed=not_renamed
+        workspace, given.data, given.origin, note=remark, renamed=renamed, not_renamed=not_renamed
     )
+    start_delivery(workspace)
     if as_json:
         print_json({**_row_dict(done.row), "created": done.created, "changes": done.changes.to_dict()})
         return
@@ -103,13 +114,16 @@ def show(app: App, number: int, as_json: bool) -> None:
 @schema.command()
 @click.argument("old", type=click.IntRange(min=1), metavar="A")
 @click.argument("new", type=click.IntRange(min=1), metavar="[B]", required=False)
+@_renames
 @json_option
 @pass_app
-def diff(app: App, old: int, new: int | None, as_json: bool) -> None:
+def diff(
+    app: App, old: int, new: int | None, renamed: dict[str, str], not_renamed: tuple[str, ...], as_json: bool
+) -> None:
     """Compare tool document A with B, or with the newest one."""
     from adaptman.lifecycle.schema import compare_schemas
 
-    found = compare_schemas(app.workspace(), old, new)
+    found = compare_schemas(app.workspace(), old, new, renamed=renamed, not_renamed=not_renamed)
     if as_json:
         print_json({"old": found.old, "new": found.new, "changes": found.changes.to_dict()})
         return

@@ -33,18 +33,22 @@ def suite() -> None:
 def register(app: App, file: str, kind: str, name: str | None, remark: str, as_json: bool) -> None:
     """Register the suite FILE (JSONL, one case a line; - for standard input).
 
-    A suite of the same name becomes its next revision, and results on the two do not compare.
+    A suite of the same name becomes its next revision, and results on the two do not compare. A suite of kind
+    target belongs to the newest tool document: updates to a later one are not asked to pass it.
     """
     from adaptman.evaluation.suites import SuiteKind
+    from adaptman.lifecycle.outbox import start_delivery
     from adaptman.lifecycle.suites import register_suite
 
     if file == "-" and name is None:
         raise click.UsageError("a suite from standard input needs --name")
     given = read_input(file)
     chosen = name if name is not None else Path(file).stem
+    workspace = app.workspace()
     done = register_suite(
-        app.workspace(), given.data, name=chosen, kind=SuiteKind(kind), origin=given.origin, note=remark
+        workspace, given.data, name=chosen, kind=SuiteKind(kind), origin=given.origin, note=remark
     )
+    start_delivery(workspace)
     if as_json:
         print_json({**_row_dict(done.row), "created": done.created})
         return

@@ -95,7 +95,7 @@ def lineage(app: App, number: int, as_json: bool) -> None:
 @click.option("--merged", is_flag=True, help="A whole checkpoint instead of a PEFT adapter.")
 @pass_app
 def export(app: App, number: int, target: Path, merged: bool) -> None:
-    """Write version N as what transformers, PEFT and vLLM load."""
+    """Write version N as what transformers and PEFT load."""
     from adaptman.lifecycle.export import export_version
 
     done = export_version(app.workspace(), number, target, merged=merged)

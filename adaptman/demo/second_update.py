@@ -21,8 +21,8 @@ from importlib import resources
 from typing import Any
 
 _FILE = "second_update.json"
-# Of six or seven requests a tool, these are kept for the suite.
-HELD_OUT_PER_TOOL = 3
+# Requests for each tool that are kept for the suite, one of the others among them where there are any.
+HELD_OUT_PER_TOOL = 4
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,15 @@ class ToolUpdate:
     """One tool's change and the requests that exercise its new form.
 
     One of `rename` (the new name), `require` (the parameter now required) and `narrow` (the parameter and the
-    values removed from its enum) is set. `asked` words the examples, `asked_otherwise` the held-out cases.
+    values removed from its enum) is set. `asked` words the examples, `asked_otherwise` the held-out cases. In
+    `cases` the change shows; `others` are answered as before.
     """
 
     tool: str
     asked: tuple[str, ...]
     asked_otherwise: tuple[str, ...]
     cases: tuple[Mapping[str, Any], ...]
+    others: tuple[Mapping[str, Any], ...] = ()
     rename: str | None = None
     require: str | None = None
     narrow: Mapping[str, Any] | None = None
@@ -77,6 +79,7 @@ def _tool_update(row: Mapping[str, Any]) -> ToolUpdate:
         asked=tuple(row["asked"]),
         asked_otherwise=tuple(row["asked_otherwise"]),
         cases=tuple(row["cases"]),
+        others=tuple(row.get("others", ())),
         rename=row.get("rename"),
         require=row.get("require"),
         narrow=row.get("narrow"),
@@ -97,15 +100,17 @@ def requests(
     update: ToolUpdate, tool: Mapping[str, Any], chance: random.Random
 ) -> tuple[list[Request], list[Request]]:
     """The requests for `tool`, as it is after the change: those to learn from, then those held out."""
-    cases = list(update.cases)
+    cases, others = list(update.cases), list(update.others)
     chance.shuffle(cases)
+    chance.shuffle(others)
+    count = HELD_OUT_PER_TOOL - len(others[:1])
     learned = [
         _request(update, tool, case, update.asked[i % len(update.asked)], f"new-{i}")
-        for i, case in enumerate(cases[HELD_OUT_PER_TOOL:])
+        for i, case in enumerate(cases[count:] + others[1:])
     ]
     held_out = [
         _request(update, tool, case, update.asked_otherwise[i % len(update.asked_otherwise)], f"held-out-{i}")
-        for i, case in enumerate(cases[:HELD_OUT_PER_TOOL])
+        for i, case in enumerate(cases[:count] + others[:1])
     ]
     return learned, held_out
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptman.artifacts.store import remove
 from adaptman.config import Settings
 from adaptman.demo.data import DemoFiles, prepare
 from adaptman.errors import AdaptmanError
@@ -52,10 +52,13 @@ class Story:
         """Run every step that is not done.
 
         Raises:
-            AdaptmanError: a command ended otherwise than the story says.
+            AdaptmanError: a command ended otherwise than the story says, or the home folder is not ours.
         """
         home = self.settings.home
         home.mkdir(parents=True, exist_ok=True)
+        if not (home / _MARKER).exists():
+            _check_empty(home)
+            self._write([])
         files = prepare(home / "data")
         self.echo(f"tools and requests: {files.source} (Apache-2.0), category simple_python")
         self.echo(f"files made of them: {files.folder}")
@@ -76,7 +79,7 @@ class Story:
         if code != step.exit_code:
             raise AdaptmanError(
                 f"the demo stopped: `{step.name}` ended with exit code {code}, not {step.exit_code}",
-                hint="start over with `adaptman demo --fresh`",
+                hint="`adaptman demo` tries this step again; `adaptman demo --fresh` starts over",
             )
 
     def _steps(self, files: DemoFiles) -> list[Step]:
@@ -223,7 +226,16 @@ def start_over(home: Path) -> None:
             f"`{home}` was not made by the demo, so it is not removed",
             hint="choose another folder with `--home DIR`",
         )
-    shutil.rmtree(home)
+    remove(home)
+
+
+def _check_empty(home: Path) -> None:
+    """What the demo makes is marked as its own, and is removed by `--fresh`."""
+    if any(home.iterdir()):
+        raise AdaptmanError(
+            f"`{home}` holds something that the demo did not make",
+            hint="choose another folder with `--home DIR`",
+        )
 
 
 def _schema(name: str, tell: str, path: Path) -> Step:

@@ -22,7 +22,7 @@ from adaptman.toolspec.readers import document_from_openai
 MAX_BYTES = 8 * 1024 * 1024
 MAX_CASES = 20_000
 
-_HINT = "the form of a case is described by `adaptman/evaluation/suite.schema.json`"
+_HINT = "docs/reference/files.md shows a case of each kind"
 
 
 class SuiteKind(StrEnum):

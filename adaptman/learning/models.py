@@ -71,8 +71,7 @@ def convert(source: Path, target: Path) -> None:
         raise ModelError(
             f"the tokenizer in `{source}` has no chat template", hint="use an instruct or chat checkpoint"
         )
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    _save(model, tokenizer, target)
 
 
 def download(hub_id: str) -> Path:
@@ -158,8 +157,15 @@ def head_weight(model: PreTrainedModel) -> Tensor:
 def export_merged(base: Path, adapter: Path | None, target: Path) -> None:
     """Write base and adapter as one checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
     loaded = load(base, adapter)
-    loaded.model.save_pretrained(target)
-    loaded.tokenizer.save_pretrained(target)
+    _save(loaded.model, loaded.tokenizer, target)
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    from adaptman.learning.limits import disk_told
+
+    with disk_told(target):
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
 
 
 def _from_pretrained(directory: Path, **where: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -57,9 +57,9 @@ class ReplayRecipe:
     """`self`: samples of the version the update starts from; `none`: no replay."""
     loss: Literal["kl", "ce"] = "kl"
     """`kl`: KL(old model ‖ new model) over the sample; `ce`: next-token loss on the sample."""
-    coeff: float = 3.0
+    coeff: float = 10.0
     """Weight of the replay loss beside the loss on new examples."""
-    samples: int = 160
+    samples: int = 144
     """Samples drawn before training starts, or fewer where training would not see them all."""
     batch_size: int = 4
     """Samples replayed at each step."""
@@ -79,11 +79,11 @@ class ReplayRecipe:
 class Recipe:
     """How an update is trained."""
 
-    steps: int = 40
+    steps: int = 36
     """Optimiser steps."""
     batch_size: int = 4
     """New examples at each step."""
-    lr: float = 1e-3
+    lr: float = 5e-4
     """Peak learning rate of AdamW."""
     warmup: float = 0.1
     """Share of the steps in which the learning rate rises from zero; then it falls linearly to `lr_floor`."""

@@ -23,8 +23,8 @@ from torch import Tensor
 from adaptman.errors import ModelError, TrainingError
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode
+from adaptman.learning.limits import memory_told
 from adaptman.learning.losses import TopK
-from adaptman.learning.memory import memory_told
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from adaptman.errors import TrainingError
 from adaptman.learning import lora, models
 from adaptman.learning.chat import Encoded
+from adaptman.learning.limits import disk_told, memory_told
 from adaptman.learning.losses import TopK, cross_entropy, top_k_kl
-from adaptman.learning.memory import memory_told
 from adaptman.learning.packing import RowReader, States, budgeted
 from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySample, ReplaySet
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Series = dict[str, list[tuple[int, float]]]
 
-# Tokens that go through the model together. More is not faster on a CPU, and takes its share of memory.
+# Tokens that go through the model together; what a pass keeps for the way back grows with it.
 _PASS_TOKENS = 768
 
 
@@ -257,7 +257,8 @@ class _Run:
         }
         self.workdir.mkdir(parents=True, exist_ok=True)
         temporary = self.workdir / "checkpoint.tmp"
-        save_file(state, temporary, metadata={"position": json.dumps(position)})
+        with disk_told(temporary):
+            save_file(state, temporary, metadata={"position": json.dumps(position)})
         os.replace(temporary, self.workdir / "checkpoint.safetensors")
 
     def restore(self) -> None:
@@ -325,7 +326,8 @@ def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
 
 
 def _save_adapter(model: PeftModel, target: Path) -> None:
-    model.save_pretrained(str(target), safe_serialization=True)
+    with disk_told(target):
+        model.save_pretrained(str(target), safe_serialization=True)
     config = target / "adapter_config.json"
     values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
     # The base is named by digest in the registry; a path of this machine would make equal adapters differ.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptman import __distribution__
 from adaptman.config import Settings, redacted, unknown_variables
 from adaptman.errors import AdaptmanError
 from adaptman.lifecycle.workspace import Clock, Workspace, sqlite_file, utc_now
@@ -23,17 +25,9 @@ if TYPE_CHECKING:
     from registry.reader import Reader
     from registry.tables import Model, ModelVersion
 
-REQUIRED = (
-    "torch",
-    "transformers",
-    "peft",
-    "safetensors",
-    "mlflow",
-    "sqlmodel",
-    "alembic",
-    "pydantic",
-    "click",
-)
+TOLD = ("torch", "transformers", "peft", "mlflow", "sqlmodel")
+"""Packages whose versions a bug report needs most."""
+_NAME = re.compile(r"[\w.-]+")
 LEAST_FREE_BYTES = 500 * 10**6
 COMFORTABLE_FREE_BYTES = 5 * 10**9
 PROBE_SECONDS = 30.0
@@ -111,15 +105,22 @@ def _python() -> str:
 
 
 def _packages(settings: Settings, probes: Probes) -> Finding:
-    needed = (*REQUIRED, "psycopg") if settings.registry_url.startswith("postgres") else REQUIRED
+    needed = (
+        (*_requirements(), "psycopg") if settings.registry_url.startswith("postgres") else _requirements()
+    )
     versions = {name: probes.package_version(name) for name in needed}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
         hint = "install `adaptman[postgres]`" if missing == ["psycopg"] else "install adaptman again"
         return Finding("packages", Status.FAIL, f"missing: {', '.join(missing)}", hint)
-    return Finding(
-        "packages", Status.OK, ", ".join(f"{name} {version}" for name, version in versions.items())
-    )
+    told = ", ".join(f"{name} {versions[name]}" for name in TOLD)
+    return Finding("packages", Status.OK, f"{told} and {len(versions) - len(TOLD)} more")
+
+
+def _requirements() -> tuple[str, ...]:
+    """What the installed distribution asks for, extras left out."""
+    asked = importlib.metadata.requires(__distribution__) or []
+    return tuple(name[0] for line in asked if "extra ==" not in line and (name := _NAME.match(line)))
 
 
 def _package_version(name: str) -> str | None:
@@ -255,11 +256,13 @@ def _outbox(workspace: Workspace) -> Finding:
 
 
 def _leases(workspace: Workspace) -> Finding:
+    from adaptman.lifecycle.lease import is_dead
     from registry.writer_upkeep import lease_expires
 
     with workspace.registry.read() as reader:
         leases = reader.leases()
-    dead = [lease for lease in leases if lease_expires(lease) <= workspace.clock()]
+    now = workspace.clock()
+    dead = [lease for lease in leases if lease_expires(lease) <= now or is_dead(lease.holder)]
     if dead:
         since = f"{dead[0].heartbeat_at:%Y-%m-%d %H:%M} UTC"
         text = f"`{dead[0].holder}` holds a model line and gave no sign since {since}"
@@ -270,12 +273,17 @@ def _leases(workspace: Workspace) -> Finding:
 
 def _training(workspace: Workspace) -> Finding:
     """Versions that say they are in training while nobody works on their line."""
+    from adaptman.lifecycle.lease import is_dead
     from registry.states import VersionState
     from registry.writer_upkeep import lease_expires
 
     now = workspace.clock()
     with workspace.registry.read() as reader:
-        busy = {lease.model_id for lease in reader.leases() if lease_expires(lease) > now}
+        busy = {
+            lease.model_id
+            for lease in reader.leases()
+            if lease_expires(lease) > now and not is_dead(lease.holder)
+        }
         idle = [model for model in reader.models() if model.id not in busy]
         rows = [
             row for model in idle for row in reader.versions(model.id) if row.state is VersionState.TRAINING

@@ -1,4 +1,4 @@
-"""Write a version out as what transformers, PEFT and vLLM load as it is."""
+"""Write a version out as what transformers and PEFT load as it is."""
 
 from __future__ import annotations
 

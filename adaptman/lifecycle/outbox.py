@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LOCK_FILE = "lineage.lock"
 LOG_FILE = "lineage.log"
 LOCK_WAIT_S = 0.5
+# Somebody who asks to wait does so while another process delivers what both of them want delivered.
+SYNC_WAIT_S = 600.0
 PAGE = 100
 MAX_LOG_BYTES = 1_000_000
 
@@ -66,6 +68,12 @@ class PendingRow(NamedTuple):
     last_error: str | None
 
 
+def has_pending(workspace: Workspace) -> bool:
+    """Whether MLflow must still be told anything."""
+    with workspace.registry.read() as reader:
+        return bool(reader.outbox_pending(1))
+
+
 def pending_rows(workspace: Workspace, *, limit: int = 1_000) -> list[PendingRow]:
     """What MLflow must still be told, oldest first."""
     with workspace.registry.read() as reader:
@@ -99,12 +107,12 @@ def deliver_pending(
 
 
 def start_delivery(workspace: Workspace) -> bool:
-    """Start a process of its own that delivers, and do not wait for it. False when it was not started.
+    """Start a process of its own that delivers what is pending, and do not wait for it; False if it did not.
 
     What it has to say is added to `lineage.log` in the home folder.
     """
     settings = workspace.settings
-    if not settings.auto_sync:
+    if not settings.auto_sync or not has_pending(workspace):
         return False
     _reap()
     try:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from adaptman.errors import ExampleError, WorkspaceError
 from adaptman.learning.recipe import Recipe
 from adaptman.lifecycle.evaluate import suites_for
-from adaptman.lifecycle.schema import registered_schema
+from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
-from adaptman.toolspec.diff import diff
 from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.examples import Example, read_examples
 from adaptman.toolspec.formats import OutputFormat, output_format
@@ -108,8 +107,8 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     schema = registered_schema(workspace, request.schema)
     data = _read(request.examples)
     examples = read_examples(data, str(request.examples), schema.document)
-    before = _document_of(workspace, parent)
-    changes = diff(before, schema.document)
+    before = _schema_of(workspace, parent)
+    changes = changes_between(before, schema)
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
     suites = tuple(suites_for(rows, target))
     _check_leaks(workspace, suites, examples, str(request.examples))
@@ -125,18 +124,21 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         output_format=fmt,
         recipe=recipe,
         replayed_tools=unchanged,
-        withheld_tools=tuple(name for name in (before.names if before else ()) if name not in unchanged),
+        withheld_tools=tuple(
+            name for name in (before.document.names if before else ()) if name not in unchanged
+        ),
         suites=suites,
         note=request.note,
     )
 
 
-def _document_of(workspace: Workspace, version: tables.ModelVersion) -> ToolDocument | None:
+def _schema_of(workspace: Workspace, version: tables.ModelVersion) -> RegisteredSchema | None:
+    """The tools that a version was taught."""
     if version.tool_schema_id is None:
         return None
     with workspace.registry.read() as reader:
         number = reader.tool_schema_by_id(version.tool_schema_id).number
-    return registered_schema(workspace, number).document
+    return registered_schema(workspace, number)
 
 
 def _read(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adaptman.errors import WorkspaceError
+from adaptman.errors import ToolDocumentError, WorkspaceError
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.diff import diff
@@ -62,21 +62,43 @@ def register_schema(
     `renamed` maps old tool names to new ones; `not_renamed` names old ones that are gone, or wrong `old=new`.
 
     Raises:
-        ToolDocumentError: the document cannot be read, or a renamed tool is not where it should be.
+        ToolDocumentError: the document cannot be read, a renamed tool is not where it should be, or renames
+            are told for a document that stands with its change set already.
         WorkspaceError: there is no model line.
     """
     model = workspace.model_row()
     document = read_document(data, origin)
     digest = workspace.store.put_bytes(data)
-
-    def record(writer: Writer) -> SchemaRegistration:
-        before = writer.latest_tool_schema(model.id)
-        if before is not None and before.document_digest == digest:
-            return _standing(writer, before, document)
+    while True:  # again where somebody else registered a document since: comparing takes no lock
+        with workspace.registry.read() as reader:
+            before = reader.latest_tool_schema(model.id)
+            if before is not None and before.document_digest == digest:
+                _check_no_renames(before, renamed or {}, not_renamed)
+                return _standing(reader, before, document)
         old = _document_of(workspace, before) if before is not None else None
         changes = diff(old, document, renamed=renamed or {}, not_renamed=not_renamed)
+        done = _record(workspace, model.id, before, document, digest, changes, note)
+        if done is not None:
+            return done
+
+
+def _record(
+    workspace: Workspace,
+    model_id: int,
+    before: ToolSchema | None,
+    document: ToolDocument,
+    digest: str,
+    changes: ChangeSet,
+    note: str,
+) -> SchemaRegistration | None:
+    """Record the document if `before` is still the newest one."""
+
+    def record(writer: Writer) -> SchemaRegistration | None:
+        newest = writer.latest_tool_schema(model_id)
+        if (newest and newest.id) != (before and before.id):
+            return None
         row = writer.add_tool_schema(
-            model.id,
+            model_id,
             document_digest=digest,
             contract_digest=document.digest,
             source_format=document.source_format.value,
@@ -88,6 +110,14 @@ def register_schema(
         return SchemaRegistration(row, document, changes, before.number if before else None, created=True)
 
     return workspace.registry.write(record)
+
+
+def _check_no_renames(row: ToolSchema, renamed: Mapping[str, str], not_renamed: Collection[str]) -> None:
+    if renamed or not_renamed:
+        raise ToolDocumentError(
+            f"schema {row.number} holds this document already, and its change set stands as it was recorded",
+            hint=f"`adaptman schema diff OLD {row.number} --renamed … --not-renamed …` compares it otherwise",
+        )
 
 
 def list_schemas(workspace: Workspace) -> list[ToolSchema]:
@@ -111,15 +141,35 @@ def registered_schema(workspace: Workspace, number: int | None = None) -> Regist
     return RegisteredSchema(row, _document_of(workspace, row))
 
 
-def compare_schemas(workspace: Workspace, old: int, new: int | None = None) -> SchemaComparison:
+def compare_schemas(
+    workspace: Workspace,
+    old: int,
+    new: int | None = None,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    not_renamed: Collection[str] = (),
+) -> SchemaComparison:
     """What changed from document `old` to document `new`, or to the newest one.
 
     Raises:
         NotFoundError: there is no document of that number.
+        ToolDocumentError: a renamed tool is not where it should be.
         ArtifactError: a stored document is missing or damaged.
     """
     before, after = registered_schema(workspace, old), registered_schema(workspace, new)
-    return SchemaComparison(before.row.number, after.row.number, diff(before.document, after.document))
+    if renamed or not_renamed:
+        changes = diff(before.document, after.document, renamed=renamed or {}, not_renamed=not_renamed)
+    else:
+        changes = changes_between(before, after)
+    return SchemaComparison(before.row.number, after.row.number, changes)
+
+
+def changes_between(before: RegisteredSchema | None, after: RegisteredSchema) -> ChangeSet:
+    """The change set on record where `before` came right before `after`, with the renames that were confirmed
+    or denied then; a fresh comparison otherwise."""
+    if (before.row.number if before else 0) == after.row.number - 1:
+        return ChangeSet.from_dict(after.row.change_set)
+    return diff(before.document if before else None, after.document)
 
 
 def _row(reader: Reader, model_id: int, number: int | None) -> ToolSchema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -152,7 +153,7 @@ def _out_of_memory(plan: UpdatePlan) -> TrainingError:
 def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Progress) -> ReplaySet:
     from adaptman.learning.replay import ReplaySet, generate
 
-    path = workdir / "replay.safetensors"
+    path = workdir / f"replay-{_replay_key(plan)}.safetensors"
     # A file that the power cut in two is drawn again; it is a function of the seed.
     with contextlib.suppress(TrainingError):
         return ReplaySet.from_file(str(path))
@@ -168,6 +169,20 @@ def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Pro
     temporary.write_bytes(replay.to_bytes())
     os.replace(temporary, path)
     return replay
+
+
+def _replay_key(plan: UpdatePlan) -> str:
+    """What a replay set is a function of; a file of another one, left by another registry, is not taken."""
+    made_of = (
+        plan.parent.base_digest,
+        plan.parent.adapter_id,
+        plan.parent.recipe_digest,
+        plan.recipe.digest,
+        plan.output_format.digest,
+        plan.document.digest,
+        plan.replayed_tools,
+    )
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
 
 
 def _tool_prompts(plan: UpdatePlan) -> list[ToolPrompt]:

@@ -8,7 +8,6 @@ from adaptman.toolspec.changes import Change, ChangeClass, ChangeSet, ToolChange
 
 _SIGNS = {"added": "+", "removed": "-", "renamed": "→", "changed": "~"}
 _ORDER = (ChangeClass.BREAKING, ChangeClass.UNKNOWN, ChangeClass.MEANING, ChangeClass.HABIT)
-_HEADS = ("tool-renamed", "tool-removed", "tool-merged", "tool-split")
 _WIDEST = 32
 _WIDTH = max(len(name) for name in _ORDER) + 1
 
@@ -42,11 +41,11 @@ def _title(tool: ToolChange) -> str:
 
 def _tool_lines(tool: ToolChange, width: int) -> Iterator[str]:
     head = f"{_SIGNS[tool.status]} {_title(tool)}"
-    notes = [_line(change) for change in sorted(tool.changes, key=_rank) if _is_told(change)]
+    notes = [_line(change) for change in sorted(tool.changes, key=_rank) if _is_told(tool, change)]
     indent = " " * (width + 5)
     if tool.status == "renamed":
         sure = "confirmed" if tool.likelihood == 1.0 else f"{tool.likelihood or 0.0:.2f} likely"
-        yield f"{head}   renamed ({sure})"
+        yield f"{head}   breaking: renamed ({sure})"
     elif not notes or len(head) > width + 2:
         yield head
     else:
@@ -58,14 +57,11 @@ def _rank(change: Change) -> int:
     return _ORDER.index(change.change_class) if change.change_class in _ORDER else len(_ORDER)
 
 
-def _is_told(change: Change) -> bool:
-    plain_loss = (
-        change.kind in ("tool-renamed", "tool-removed") and change.change_class is ChangeClass.BREAKING
-    )
-    return change.change_class is not ChangeClass.BYTES and not plain_loss
+def _is_told(tool: ToolChange, change: Change) -> bool:
+    """A rename that a call shows is told beside the names."""
+    renamed = change.kind == "tool-renamed" and change.change_class is ChangeClass.BREAKING
+    return change.change_class is not ChangeClass.BYTES and not renamed
 
 
 def _line(change: Change) -> str:
-    if change.kind in _HEADS or change.kind in ("merged-from", "split-from"):
-        return change.reason
     return f"{str(change.change_class) + ':':<{_WIDTH}} {change.reason}"

@@ -184,6 +184,10 @@ def _check_call(line: _Line, path: str, entry: Any, shown: set[Any], document: T
     for problem in validate_call(document, call)[:1] if document else ():
         dot = "" if problem.path.startswith("[") else "."
         field = f"{path}.arguments{dot}{problem.path}" if problem.path else path
-        line.refuse(field, f"the call of `{call.name}` is not right: {problem.message}")
+        line.refuse(
+            field,
+            f"the call of `{call.name}` is not right: {problem.message}",
+            hint="correct the example, or give the number of the tool document it was made for",
+        )
     if call.name not in shown:
         line.refuse(path, f"`{call.name}` is called but not shown in `tools`")

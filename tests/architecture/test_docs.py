@@ -11,8 +11,12 @@ from types import ModuleType
 import click
 import pytest
 
+from adaptman.evaluation.suites import SuiteKind, read_suite
+from adaptman.toolspec.examples import read_examples
 from tests.architecture.source import ROOT
+from tests.toolspec.documents import closed, document, function
 
+WEATHER = document(function("get_weather", closed({"city": {"type": "string"}}, "city"), "Weather"))
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -101,3 +105,20 @@ def test_commands_on_the_pages_are_found() -> None:
 def test_the_reference_is_current(name: str) -> None:
     made = _generator().PAGES[name]()
     assert (REFERENCE / name).read_text(encoding="utf-8") == made, "run `make docs`"
+
+
+BLOCK = re.compile(r"^```jsonl (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall((REFERENCE / "files.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("kind", "text"), BLOCKS, ids=[kind for kind, _ in BLOCKS])
+def test_files_on_the_page_are_read(kind: str, text: str) -> None:
+    if kind == "examples":
+        assert read_examples(text.encode(), "files.md", WEATHER)
+        return
+    suite = read_suite(text.encode(), name="page", kind=SuiteKind(kind), origin="files.md")
+    assert len(suite.cases) == text.count("\n")
+
+
+def test_a_file_of_each_kind_is_on_the_page() -> None:
+    assert {kind for kind, _ in BLOCKS} == {"examples", *SuiteKind} - {"tools"}

@@ -9,11 +9,9 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -21,10 +19,10 @@ from hypothesis import strategies as st
 
 from adaptman.artifacts.store import FileEntry, ObjectStore
 from adaptman.errors import ArtifactError
+from tests.nobody import as_nobody, locked_folder
 
 HEADER = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
 WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(8)
-NOBODY = 65534
 NAMES = st.from_regex(r"[a-z]{1,6}(/[a-z]{1,6}){0,2}\.(txt|json|md)", fullmatch=True)
 
 
@@ -40,19 +38,6 @@ def left_over(store: ObjectStore) -> list[Path]:
 def overwrite(path: Path, data: bytes) -> None:
     path.chmod(0o644)
     path.write_bytes(data)
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Nothing is forbidden to root, so root steps down meanwhile."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture
@@ -400,12 +385,10 @@ class TestDisk:
             step(ObjectStore(tmp_path / "objects"))
 
     def test_a_root_that_may_not_be_written(self) -> None:
-        with TemporaryDirectory() as folder:
-            Path(folder).chmod(0o555)
+        with locked_folder() as folder:
             with as_nobody(), pytest.raises(ArtifactError) as caught:
-                ObjectStore(Path(folder)).put_bytes(b"hello")
-            Path(folder).chmod(0o755)
-            assert list(Path(folder).iterdir()) == []
+                ObjectStore(folder).put_bytes(b"hello")
+            assert list(folder.iterdir()) == []
         assert caught.value.message == f"object store `{folder}` cannot be written: Permission denied"
         assert "permissions" in caught.value.hint
 

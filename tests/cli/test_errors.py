@@ -136,7 +136,7 @@ def test_a_reader_that_goes_away_is_no_error(terminal: Terminal, told: Story) ->
     assert child.returncode == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no device /dev/full")
 def test_output_onto_a_full_disk(terminal: Terminal, told: Story) -> None:
     with Path("/dev/full").open("w") as full:
         child = process(terminal.folder, "log", "--json", stdout=full)
@@ -156,6 +156,32 @@ def test_ctrl_c_while_a_command_works(terminal: Terminal, begun: Story) -> None:
         assert child.communicate()[1] == "interrupted\n"
     assert child.returncode == 130
     assert terminal.json("schema", "list") == []
+
+
+DEMO_STEP = """
+import sys
+from pathlib import Path
+from adaptman.cli.demo import run_command
+run_command(Path(sys.argv[1]), ["schema", "register", sys.argv[2]])
+print("the demo goes on")
+"""
+
+
+def test_ctrl_c_ends_the_demo_and_not_only_its_step(terminal: Terminal, begun: Story) -> None:
+    pipe = terminal.folder / "tools.json"
+    os.mkfifo(pipe)
+    child = subprocess.Popen(
+        [sys.executable, "-c", DEMO_STEP, str(terminal.home), str(pipe)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pipe.open("wb"):
+        child.send_signal(signal.SIGINT)
+        said, errors = child.communicate()
+    assert said == ""
+    assert errors.startswith("interrupted\n")
 
 
 LIMITED = """

@@ -92,7 +92,7 @@ def test_a_mirror_that_is_down_changes_nothing(
     terminal: Terminal, told: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     down = DeliveryReport(0, 27, "MLflow does not answer")
-    monkeypatch.setattr(outbox, "deliver_pending", lambda workspace: down)
+    monkeypatch.setattr(outbox, "deliver_pending", lambda workspace, wait_s: down)
     result = terminal.run("rollback", "--sync")
     assert (result.exit_code, champion(terminal)) == (0, 4)
     assert (

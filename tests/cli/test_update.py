@@ -35,9 +35,9 @@ def test_the_plan(terminal: Terminal, filled: TinyLine) -> None:
         "update   version 1 → a candidate for tool schema 1\n"
         "changes  3 added\n"
         "learn    3 examples, 8 seen, format hermes\n"
-        "replay   4 samples from version 1, loss kl × 3\n"
+        "replay   4 samples from version 1, loss kl × 10\n"
         "suites   general (4), new-tools (4)\n"
-        "recipe   4 steps, lr 0.001, LoRA rank 2\n"
+        "recipe   4 steps, lr 0.0005, LoRA rank 2\n"
     )
 
 

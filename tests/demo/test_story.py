@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,6 +16,7 @@ from adaptman.errors import AdaptmanError
 from adaptman.lifecycle.workspace import Workspace
 from tests.learning.tiny import make_tiny_checkpoint
 from tests.lifecycle.tiny_line import RECIPE, Killed
+from tests.nobody import as_nobody, owned_by_nobody
 
 pytestmark = pytest.mark.slow
 
@@ -157,3 +159,27 @@ def test_starting_over_removes_what_the_demo_made_and_nothing_else(tmp_path: Pat
     (strange / "demo.json").write_text(json.dumps({"done": []}))
     start_over(strange)
     assert not strange.exists()
+
+
+def test_starting_over_needs_no_root(tmp_path: Path) -> None:
+    """The store's trees are read-only, which binds everybody but root."""
+    with TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        tree = home / "objects" / "tree"
+        tree.mkdir(parents=True)
+        (home / "demo.json").write_text(json.dumps({"done": []}))
+        (tree / "config.json").write_text("{}")
+        for path in (Path(folder), home, home / "objects", tree, tree / "config.json"):
+            owned_by_nobody(path)
+        tree.chmod(0o555)
+        with as_nobody():
+            start_over(home)
+        assert not home.exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(stage: Stage) -> None:
+    stage.settings.home.mkdir()
+    (stage.settings.home / "thesis.tex").write_text("years of work")
+    with pytest.raises(AdaptmanError, match="holds something that the demo did not make"):
+        stage.play()
+    assert [path.name for path in stage.settings.home.iterdir()] == ["thesis.tex"]

@@ -73,7 +73,7 @@ def test_forgetting_is_refused_in_words() -> None:
 
 def test_what_was_not_learnt_is_refused() -> None:
     general = result(SuiteKind.GENERAL, flipped(110, 92))
-    poor = result(SuiteKind.TARGET, flipped(48, 0, mended=10))
+    poor = result(SuiteKind.TARGET, flipped(48, 0, mended=2))
     decision = judge(DEFAULT, [poor, general], [UNLEARNT, general])
     assert [text.rpartition(": ")[2] for text in decision.refusals] == ["below the floor", "too small a gain"]
 

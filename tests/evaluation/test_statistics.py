@@ -276,3 +276,20 @@ def test_the_detectable_drop_solves_connors_formula() -> None:
     drop = smallest_detectable_drop(300, 0.2)
     pairs = ((quantile(0.975) * math.sqrt(0.2) + quantile(0.8) * math.sqrt(0.2 - drop**2)) / drop) ** 2
     assert pairs == pytest.approx(300, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("margin", "n", "wrong", "broke", "mended", "shown"),
+    [
+        (0.10, 100, 5, 3, 2, True),
+        (0.10, 100, 30, 3, 2, True),
+        (0.10, 30, 3, 1, 1, False),
+        (0.08, 100, 12, 3, 3, True),
+        (0.08, 120, 12, 10, 0, False),
+    ],
+)
+def test_what_the_built_in_policy_says_of_its_margins(
+    margin: float, n: int, wrong: int, broke: int, mended: int, shown: bool
+) -> None:
+    low = newcombe_paired(PairedTable(n - broke - mended - wrong, broke, mended, wrong)).low
+    assert (low > -margin) is shown

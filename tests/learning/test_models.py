@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from adaptman.learning.recipe import LoraRecipe, Recipe
 from adaptman.learning.trainer import train
 from tests.learning.tiny import make_tiny_checkpoint, tiny_model, tiny_tokenizer
 
+ROOT = Path(__file__).parents[2]
 IDS = torch.arange(30)[None]
 
 
@@ -218,3 +223,23 @@ def test_the_export_is_a_checkpoint_of_its_own(base: Path, adapter: Path, tmp_pa
 def test_the_base_alone_is_exported_as_it_is(base: Path, tmp_path: Path) -> None:
     models.export_merged(base, None, tmp_path / "export")
     assert torch.equal(logits(tmp_path / "export"), logits(base))
+
+
+WITH_NO_ROOM = """
+import resource, sys
+from pathlib import Path
+import transformers, torch
+from adaptman.learning import models
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    models.convert(Path(sys.argv[1]), Path(sys.argv[2]))
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+
+
+def test_a_disk_that_fills_up_while_converting(checkpoint: Path, tmp_path: Path) -> None:
+    """Here the limit on a file's size stands for the disk: it is met in the same call."""
+    child = [sys.executable, "-c", WITH_NO_ROOM, str(checkpoint), str(tmp_path / "base")]
+    done = subprocess.run(child, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.stdout == f"{errno.EFBIG} {tmp_path / 'base'}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
 from dataclasses import replace
@@ -19,6 +20,7 @@ from adaptman.lifecycle.doctor import (
     why_not_connected,
 )
 from tests.lifecycle.story import Story, settings
+from tests.lifecycle.test_lease import dead_pid
 
 
 def probes() -> Probes:
@@ -98,6 +100,18 @@ def test_a_live_lease_is_no_abandoned_version(told: Story) -> None:
     assert findings(told)["leases"].text == "`bob@lab:1` is at work"
     told.clock.forward(minutes=2)
     assert findings(told)["leases"].status is Status.WARN
+
+
+def test_a_lease_of_a_process_that_died_here_is_told_at_once(told: Story) -> None:
+    holder = f"pid {dead_pid()} on {socket.gethostname()}: update"
+    told.workspace.registry.write(lambda writer: writer.acquire_lease(told.model.id, holder, 60.0))
+    assert findings(told)["leases"].status is Status.WARN
+
+
+def test_a_package_that_is_missing_is_named(told: Story) -> None:
+    asked = replace(probes(), package_version=lambda name: None if name == "filelock" else "1.2.3")
+    found = findings(told, asked)["packages"]
+    assert (found.status, found.text) == (Status.FAIL, "missing: filelock")
 
 
 def test_a_young_outbox_is_no_warning_and_an_old_one_is(begun: Story) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from registry.writer import Writer
 from tests.learning.tiny import make_tiny_checkpoint
 from tests.lifecycle.story import Clock, settings
 from tests.lifecycle.tiny_line import Killed, TinyLine
+from tests.nobody import as_nobody, locked_folder
 
 
 @pytest.fixture
@@ -121,14 +121,12 @@ def test_a_home_that_is_a_file(tmp_path: Path, tiny: Path) -> None:
     assert (tmp_path / "home").read_text() == "a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_home_that_is_not_writable(tmp_path: Path, tiny: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o555)
-    for home in (locked, locked / "home"):
-        with pytest.raises(WorkspaceError, match="cannot be written: Permission denied") as raised:
-            initialise(settings(home), base=str(tiny))
-        assert "--home" in raised.value.hint
+def test_a_home_that_is_not_writable(tiny: Path) -> None:
+    with locked_folder() as locked, as_nobody():
+        for home in (locked, locked / "home"):
+            with pytest.raises(WorkspaceError, match="cannot be written: Permission denied") as raised:
+                initialise(settings(home), base=str(tiny))
+            assert "--home" in raised.value.hint
 
 
 def test_a_home_on_a_file_system_of_the_kernel(tmp_path: Path, tiny: Path) -> None:

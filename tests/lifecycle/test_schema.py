@@ -81,3 +81,22 @@ def test_each_change_set_starts_from_the_document_before_whoever_registers(begun
             compare_schemas(begun.workspace, before.number, after.number).changes.to_dict()
             == after.change_set
         )
+
+
+def test_renames_cannot_be_told_once_the_change_set_stands(begun: Story) -> None:
+    register_schema(begun.workspace, document(FIRST_TOOLS), "tools.json")
+    register_schema(begun.workspace, document(SECOND_TOOLS), "tools.json")
+    with pytest.raises(ToolDocumentError, match="schema 2 holds this document already") as refused:
+        register_schema(begun.workspace, document(SECOND_TOOLS), "tools.json", not_renamed=["search_flights"])
+    assert "adaptman schema diff" in refused.value.hint
+
+
+def test_what_was_told_of_renames_holds_in_later_comparisons(begun: Story) -> None:
+    register_schema(begun.workspace, document(FIRST_TOOLS), "tools.json")
+    done = register_schema(
+        begun.workspace, document(SECOND_TOOLS), "tools.json", not_renamed=["search_flights"]
+    )
+    assert done.changes.counts["renamed"] == 0
+    assert compare_schemas(begun.workspace, 1, 2).changes == done.changes
+    otherwise = compare_schemas(begun.workspace, 1, 2, renamed={"search_flights": "find_flights"}).changes
+    assert otherwise.counts["renamed"] == 1

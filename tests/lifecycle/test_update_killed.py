@@ -101,8 +101,17 @@ def test_what_a_run_left_behind_is_cleared_away(updated: TinyLine) -> None:
 
 def test_a_replay_set_that_was_cut_in_two_is_drawn_again(filled: TinyLine) -> None:
     killed(filled, "training", 1)
-    path = filled.workspace.settings.home / "runs" / "default-v2" / "replay.safetensors"
+    [path] = (filled.workspace.settings.home / "runs" / "default-v2").glob("replay-*.safetensors")
     path.write_bytes(path.read_bytes()[:100])
+    progress = Recorder()
+    assert_whole(filled, filled.update(progress=progress))
+    assert progress.phases[0] == "replay"
+
+
+def test_a_replay_set_of_another_update_is_not_taken(filled: TinyLine) -> None:
+    killed(filled, "training", 1)
+    [path] = (filled.workspace.settings.home / "runs" / "default-v2").glob("replay-*.safetensors")
+    path.rename(path.with_name("replay-of-another.safetensors"))
     progress = Recorder()
     assert_whole(filled, filled.update(progress=progress))
     assert progress.phases[0] == "replay"

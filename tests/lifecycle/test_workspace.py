@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from adaptman.errors import WorkspaceError
 from adaptman.lifecycle.workspace import Workspace, sqlite_file
 from tests.lifecycle.story import Story, settings
+from tests.nobody import as_nobody, locked_folder
 
 
 def test_create_makes_folders_and_keeps_them_out_of_git(tmp_path: Path) -> None:
@@ -75,11 +75,12 @@ def test_a_home_that_is_a_file(tmp_path: Path) -> None:
         Workspace.create(settings(tmp_path / "home"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
-def test_a_home_that_is_not_writable(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o555)
-    with pytest.raises(WorkspaceError, match="cannot be written: Permission denied"):
+def test_a_home_that_is_not_writable() -> None:
+    with (
+        locked_folder() as home,
+        as_nobody(),
+        pytest.raises(WorkspaceError, match="cannot be written: Permission denied"),
+    ):
         Workspace.create(settings(home))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from filelock import FileLock
 from adaptman.cli._context import App
 from adaptman.cli.lineage import ui_command
 from adaptman.cli.main import cli
+from adaptman.lifecycle import outbox
+from adaptman.lifecycle.outbox import LOCK_WAIT_S, pending_rows
 from adaptman.lifecycle.workspace import Workspace
 from tests.lineage.line import KINDS_TOLD, Clock, workspace_with
 
@@ -63,7 +66,21 @@ def test_sync_fails_when_nothing_answers(workspace: Workspace) -> None:
     assert "\n\nhint: nothing is lost" in done.stderr
 
 
-def test_sync_while_somebody_else_does(workspace: Workspace) -> None:
+def test_sync_waits_for_somebody_else(workspace: Workspace) -> None:
+    lock = FileLock(workspace.settings.home / "lineage.lock", thread_local=False)
+    lock.acquire()
+    release = threading.Timer(LOCK_WAIT_S + 0.5, lock.release)
+    release.start()
+    done = run(workspace, "sync")
+    release.join()
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (0, "MLflow was told 6 things")
+    assert pending_rows(workspace) == []
+
+
+def test_sync_while_somebody_else_does_for_long(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "SYNC_WAIT_S", 0.1)
     with FileLock(workspace.settings.home / "lineage.lock"):
         done = run(workspace, "sync")
         assert (done.exit_code, done.stderr) == (

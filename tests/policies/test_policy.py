@@ -56,7 +56,7 @@ def test_the_builtin_policy() -> None:
     required = {kind for kind, rule in policy.rules.items() if rule.missing == "refuse"}
     assert required == {"target", "general"}
     assert set(policy.rules) == {"target", "tools", "irrelevance", "format", "general", "drift"}
-    assert policy.rules["target"] == Rule(floor=0.40, gain=0.25, min_cases=24)
+    assert policy.rules["target"] == Rule(floor=0.40, gain=0.05, min_cases=24)
     assert policy.rules["general"].margin == 0.08
 
 

@@ -33,16 +33,16 @@ def test_the_whole_story_in_lines() -> None:
     assert describe(diff(BEFORE, AFTER)) == [
         '~ get_weather   breaking: `unit` enum narrowed: "kelvin" no longer accepted',
         "                habit:    `lang` is new, optional",
-        "→ old_name → new_name   renamed (0.99 likely)",
+        "→ old_name → new_name   breaking: renamed (0.99 likely)",
         "+ add_me",
-        "- remove_me",
+        "- remove_me     breaking: the tool is gone",
         "  1 unchanged",
     ]
 
 
 def test_a_confirmed_rename_is_told_as_such() -> None:
     lines = describe(diff(BEFORE, AFTER, renamed={"old_name": "new_name"}))
-    assert "→ old_name → new_name   renamed (confirmed)" in lines
+    assert "→ old_name → new_name   breaking: renamed (confirmed)" in lines
 
 
 def test_lines_can_be_limited() -> None:

@@ -1,14 +1,20 @@
-"""Memory that runs out, told as an error with a way out."""
+"""What runs out, told as an error with a way out: memory and disk."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
 
 from adaptman.errors import TrainingError
 
 # What torch says: its CUDA allocator, its CPU allocator on Linux, and the latter on other systems.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -24,3 +30,20 @@ def memory_told(during: str, hint: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _SIGNS):
             raise
         raise TrainingError(f"out of memory {during}", hint=hint) from error
+
+
+@contextmanager
+def disk_told(path: Path) -> Iterator[None]:
+    """Turn what safetensors raises when it cannot write below `path` into the system's own error.
+
+    Raises:
+        OSError: the disk is full, or whatever else the system said.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        found = _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        code = int(found[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
