@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,9 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["NO_COLOR"] = "1"
+
+# A shell that runs the tests in the background has them and their children ignore Ctrl-C, unlike a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Deadlines measure the machine, not the code. `HYPOTHESIS_PROFILE=thorough` looks further.
 settings.register_profile("default", deadline=None)
