@@ -7,7 +7,9 @@ and nothing that was read inside a write is stale.
 
 from __future__ import annotations
 
+import random
 import sqlite3
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,13 +83,24 @@ def _sqlite(url: URL, create: bool, foreign_keys: bool) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object, *, foreign_keys: bool) -> None:
     connection.isolation_level = None  # the driver must not begin transactions of its own
-    for pragma in (
-        f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-    ):
+    connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}").close()
+    _use_write_ahead_log(connection)
+    for pragma in ("synchronous=FULL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Connections that do so at once in a new file collide, which SQLite tells without waiting."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # so that they do not meet again
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

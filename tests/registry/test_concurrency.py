@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from threading import Barrier
 from typing import TypeVar
 
+from sqlalchemy import text
+
+from registry.engine import open_engine
 from registry.errors import LeaseHeldError, RegistryError, StaleDecisionError
 from registry.registry import Registry
 from registry.writer import Writer
@@ -91,6 +95,9 @@ def test_rollbacks_at_once_are_one_after_the_other(open_registry: Callable[[], R
 SCRIPT = """
 import sys
 from datetime import UTC, datetime
+from sqlalchemy import text
+
+from registry.engine import open_engine
 from registry.errors import StaleDecisionError
 from registry.registry import Registry
 url, model_id, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -157,3 +164,18 @@ def test_readers_do_not_wait_for_a_writer(open_registry: Callable[[], Registry],
             return len(reader.versions(line.id))
 
     assert line.registry.write(work) == 1
+
+
+def test_a_new_sqlite_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    def opened(path: Path, barrier: Barrier) -> str:
+        engine = open_engine(f"sqlite:///{path}", create=True)
+        barrier.wait()
+        with engine.connect() as connection:
+            mode = str(connection.execute(text("PRAGMA journal_mode")).scalar())
+        engine.dispose()
+        return mode
+
+    for at in range(40):  # one in some thirty openings used to fail
+        path, barrier = tmp_path / f"{at}.db", Barrier(8)
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda _: opened(path, barrier), range(8))) == {"wal"}  # noqa: B023
