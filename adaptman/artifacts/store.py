@@ -135,7 +135,7 @@ class ObjectStore:
         target = self.root / "trees" / digest
         if not self._stands(target, entries):
             with _told(f"tree `{digest}` cannot be checked out to `{self.root}`"):
-                self._build(target, entries)
+                self._build_alone(target, entries)
         return target
 
     # writing
@@ -195,6 +195,14 @@ class ObjectStore:
             return False
         return path.samefile(self.path_of(entry.sha256)) or _digest_of(path) == entry.sha256
 
+    def _build_alone(self, target: Path, entries: dict[str, FileEntry]) -> None:
+        """Make the checkout unless somebody else does meanwhile, who may be using it by then."""
+        from filelock import FileLock
+
+        with FileLock(self.root / "trees.lock"):
+            if not self._stands(target, entries):
+                self._build(target, entries)
+
     def _build(self, target: Path, entries: dict[str, FileEntry]) -> None:
         for folder in ("tmp", "trees"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
@@ -204,10 +212,6 @@ class ObjectStore:
                 self._place(self.path_of(entry.sha256), fresh / name)
             remove(target)
             fresh.rename(target)
-        except OSError:
-            # Another process may have been faster; what it made is as good.
-            if not self._stands(target, entries):
-                raise
         finally:
             remove(fresh)
         _make_read_only(target)

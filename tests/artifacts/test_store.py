@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptman.artifacts.store import FileEntry, ObjectStore
+from adaptman.artifacts.store import FileEntry, ObjectStore, remove
 from adaptman.errors import ArtifactError
 from tests.nobody import as_nobody, locked_folder
 
@@ -205,10 +205,18 @@ class TestTrees:
 
     def test_many_checkouts_at_once(self, store: ObjectStore, adapter: Path) -> None:
         digest = store.put_tree(adapter)
+
+        def read(_: int) -> str:
+            return (store.checkout(digest) / "tokenizer" / "vocab.txt").read_text()
+
         with ThreadPoolExecutor(8) as pool:
             folders = list(pool.map(store.checkout, [digest] * 16))
         assert set(folders) == {store.root / "trees" / digest}
         assert (folders[0] / "tokenizer" / "vocab.txt").read_text() == "a\nb\n"
+        for _ in range(20):  # a checkout that one has is not taken away by another
+            remove(folders[0])
+            with ThreadPoolExecutor(8) as pool:
+                assert set(pool.map(read, range(16))) == {"a\nb\n"}
         assert list((store.root / "tmp").iterdir()) == []
 
     @pytest.mark.parametrize("harm", ["changed", "removed", "added", "linked"])
