@@ -20,6 +20,7 @@ PARAMS_A_BATCH = 100
 TAGS_A_BATCH = 100
 
 _NOT_IN_A_KEY = re.compile(r"[^\w\-. /]")
+_UPWARDS = re.compile(r"^\.\.")
 _ELLIPSIS = "…"
 
 Item = TypeVar("Item")
@@ -38,11 +39,12 @@ def tag(name: str) -> str:
 def key(text: str) -> str:
     """`text` as the key of a parameter or metric: characters that MLflow refuses become `_`.
 
-    MLflow reads a key as a path, so empty and dotted steps are taken out too.
+    MLflow reads a key as a path, so empty and dotted steps are taken out too, and two dots at its beginning
+    count among those characters.
     """
-    steps = _NOT_IN_A_KEY.sub("_", text).split("/")
-    kept = [step for step in steps if step not in {"", ".", ".."}]
-    return "/".join(kept)[:MAX_KEY] or "_"
+    steps = _NOT_IN_A_KEY.sub("_", text[:MAX_KEY]).split("/")
+    path = "/".join(step for step in steps if step not in {"", ".", ".."})
+    return _UPWARDS.sub("__", path) or "_"
 
 
 def file_name(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.entities import Metric, Param
 from mlflow.utils.validation import _validate_metric, _validate_param
@@ -24,6 +24,9 @@ TREES = st.dictionaries(
 
 
 @given(TREES)
+@example({"..0": None})
+@example({"x" * 249 + "/y": None})
+@example({"x" * 248 + "/.y": None})
 def test_parameters_are_taken_whatever_a_recipe_holds(tree: dict[str, Any]) -> None:
     for name, value in names.parameters(tree).items():
         taken = _validate_param(name, value)
