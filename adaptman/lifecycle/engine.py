@@ -47,11 +47,21 @@ def adapter_path(workspace: Workspace, version: ModelVersion) -> Path | None:
         ModelError: the version has no weights: it is still in training, or failed.
         ArtifactError: a file is missing or its digest does not match.
     """
+    digest = adapter_digest(workspace, version)
+    return None if digest is None else workspace.store.checkout(digest)
+
+
+def adapter_digest(workspace: Workspace, version: ModelVersion) -> str | None:
+    """The digest of the adapter's tree; None for the base version.
+
+    Raises:
+        ModelError: the version has no weights: it is still in training, or failed.
+    """
     check_weights(version)
     if version.adapter_id is None:
         return None
     with workspace.registry.read() as reader:
-        return workspace.store.checkout(reader.adapter(version.adapter_id).tree_digest)
+        return reader.adapter(version.adapter_id).tree_digest
 
 
 def version_format(workspace: Workspace, version: ModelVersion) -> OutputFormat:

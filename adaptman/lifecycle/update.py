@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from adaptman.toolspec.validate import validate_call
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _out_of_memory(plan: UpdatePlan) -> TrainingError:
 def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Progress) -> ReplaySet:
     from adaptman.learning.replay import ReplaySet, generate
 
-    path = workdir / f"replay-{_replay_key(plan)}.safetensors"
+    path = workdir / f"replay-{_replay_key(workspace, plan)}.safetensors"
     # A file that the power cut in two is drawn again; it is a function of the seed.
     with contextlib.suppress(TrainingError):
         return ReplaySet.from_file(str(path))
@@ -171,18 +171,17 @@ def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Pro
     return replay
 
 
-def _replay_key(plan: UpdatePlan) -> str:
+def _replay_key(workspace: Workspace, plan: UpdatePlan) -> str:
     """What a replay set is a function of; a file of another one, left by another registry, is not taken."""
-    made_of = (
+    made_of = [
         plan.parent.base_digest,
-        plan.parent.adapter_id,
-        plan.parent.recipe_digest,
+        engine.adapter_digest(workspace, plan.parent),
         plan.recipe.digest,
         plan.output_format.digest,
         plan.document.digest,
         plan.replayed_tools,
-    )
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+    ]
+    return sha256_of(canonical_json(made_of))[:16]
 
 
 def _tool_prompts(plan: UpdatePlan) -> list[ToolPrompt]:

@@ -13,15 +13,23 @@ import pytest
 from adaptman.errors import BusyError
 from adaptman.lifecycle import evaluate
 from adaptman.lifecycle.update import Update
-from tests.lifecycle.tiny_line import CANDIDATE, Killed, Recorder, TinyLine, tiny_lines
+from tests.lifecycle.tiny_line import (
+    CANDIDATE,
+    FIRST_EXAMPLES,
+    Killed,
+    Recorder,
+    TinyLine,
+    lines,
+    tiny_lines,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def killed(line: TinyLine, phase: str, after: int = 1) -> None:
+def killed(line: TinyLine, phase: str, after: int = 1, *, schema: int = 1) -> None:
     """Run the update and kill it."""
     with pytest.raises(Killed):
-        line.update(progress=Recorder(phase, after))
+        line.update(schema, progress=Recorder(phase, after))
     assert line.held_by() == []
 
 
@@ -115,6 +123,23 @@ def test_a_replay_set_of_another_update_is_not_taken(filled: TinyLine) -> None:
     progress = Recorder()
     assert_whole(filled, filled.update(progress=progress))
     assert progress.phases[0] == "replay"
+
+
+def test_a_replay_set_of_another_champion_is_not_taken(filled: TinyLine, tmp_path: Path) -> None:
+    """Two registries number alike what is not alike: here the adapters of two first updates."""
+    other = TinyLine.copy(tiny_lines().filled, tmp_path / "other")
+    (other.folder / "examples.jsonl").write_text(lines(FIRST_EXAMPLES[1:]))
+    names = []
+    for line in (filled, other):
+        line.update()
+        line.second_tools()
+        killed(line, "training", schema=2)
+        [path] = (line.workspace.settings.home / "runs" / "default-v3").glob("replay-*.safetensors")
+        names.append(path.name)
+    assert filled.version().adapter_id == other.version().adapter_id
+    assert filled.adapter() != other.adapter()
+    assert names[0] != names[1]
+    other.workspace.close()
 
 
 CHILD = """
