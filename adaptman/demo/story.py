@@ -197,8 +197,6 @@ class Story:
 
     def _done(self) -> list[str]:
         path = self.settings.home / _MARKER
-        if not path.exists():
-            return []
         try:
             return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))["done"]]
         except (ValueError, KeyError, TypeError) as error:

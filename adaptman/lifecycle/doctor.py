@@ -105,9 +105,7 @@ def _python() -> str:
 
 
 def _packages(settings: Settings, probes: Probes) -> Finding:
-    needed = (
-        (*_requirements(), "psycopg") if settings.registry_url.startswith("postgres") else _requirements()
-    )
+    needed = [*_requirements(), *(["psycopg"] if settings.registry_url.startswith("postgres") else [])]
     versions = {name: probes.package_version(name) for name in needed}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
@@ -256,13 +254,11 @@ def _outbox(workspace: Workspace) -> Finding:
 
 
 def _leases(workspace: Workspace) -> Finding:
-    from adaptman.lifecycle.lease import is_dead
-    from registry.writer_upkeep import lease_expires
+    from adaptman.lifecycle.lease import is_over
 
     with workspace.registry.read() as reader:
         leases = reader.leases()
-    now = workspace.clock()
-    dead = [lease for lease in leases if lease_expires(lease) <= now or is_dead(lease.holder)]
+    dead = [lease for lease in leases if is_over(lease, workspace.clock())]
     if dead:
         since = f"{dead[0].heartbeat_at:%Y-%m-%d %H:%M} UTC"
         text = f"`{dead[0].holder}` holds a model line and gave no sign since {since}"
@@ -273,17 +269,11 @@ def _leases(workspace: Workspace) -> Finding:
 
 def _training(workspace: Workspace) -> Finding:
     """Versions that say they are in training while nobody works on their line."""
-    from adaptman.lifecycle.lease import is_dead
+    from adaptman.lifecycle.lease import is_over
     from registry.states import VersionState
-    from registry.writer_upkeep import lease_expires
 
-    now = workspace.clock()
     with workspace.registry.read() as reader:
-        busy = {
-            lease.model_id
-            for lease in reader.leases()
-            if lease_expires(lease) > now and not is_dead(lease.holder)
-        }
+        busy = {lease.model_id for lease in reader.leases() if not is_over(lease, workspace.clock())}
         idle = [model for model in reader.models() if model.id not in busy]
         rows = [
             row for model in idle for row in reader.versions(model.id) if row.state is VersionState.TRAINING

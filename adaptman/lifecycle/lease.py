@@ -15,6 +15,8 @@ from adaptman.lifecycle.progress import Progress
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from registry.tables import Lease, Model
     from registry.writer import Writer
 
@@ -109,6 +111,13 @@ def _acquire(workspace: Workspace, model: Model, holder: str) -> Lease:
         raise BusyError(
             error.message, hint="wait until it has ended, or end it, and run the command again"
         ) from error
+
+
+def is_over(lease: Lease, now: datetime) -> bool:
+    """Whether the next to come takes the line over."""
+    from registry.writer_upkeep import lease_expires
+
+    return lease_expires(lease) <= now or is_dead(lease.holder)
 
 
 def is_dead(holder: str) -> bool:

@@ -41,7 +41,7 @@ def _title(tool: ToolChange) -> str:
 
 def _tool_lines(tool: ToolChange, width: int) -> Iterator[str]:
     head = f"{_SIGNS[tool.status]} {_title(tool)}"
-    notes = [_line(change) for change in sorted(tool.changes, key=_rank) if _is_told(tool, change)]
+    notes = [_line(change) for change in sorted(tool.changes, key=_rank) if _is_told(change)]
     indent = " " * (width + 5)
     if tool.status == "renamed":
         sure = "confirmed" if tool.likelihood == 1.0 else f"{tool.likelihood or 0.0:.2f} likely"
@@ -57,7 +57,7 @@ def _rank(change: Change) -> int:
     return _ORDER.index(change.change_class) if change.change_class in _ORDER else len(_ORDER)
 
 
-def _is_told(tool: ToolChange, change: Change) -> bool:
+def _is_told(change: Change) -> bool:
     """A rename that a call shows is told beside the names."""
     renamed = change.kind == "tool-renamed" and change.change_class is ChangeClass.BREAKING
     return change.change_class is not ChangeClass.BYTES and not renamed

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -119,11 +119,13 @@ def test_a_file_that_is_no_database(terminal: Terminal) -> None:
     assert "file is not a database" in result.stderr
 
 
-def process(folder: Path, *words: str, **changes: object) -> subprocess.Popen[str]:
+def process(
+    folder: Path, *words: str, program: Sequence[str] = PROGRAM, **changes: object
+) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ADAPTMAN_AUTO_SYNC": "false"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **changes}
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        [*PROGRAM, "--home", str(folder / "home"), *words], env=environment, cwd=folder, text=True, **streams
+        [*program, "--home", str(folder / "home"), *words], env=environment, cwd=folder, text=True, **streams
     )
 
 
@@ -162,7 +164,7 @@ DEMO_STEP = """
 import sys
 from pathlib import Path
 from adaptman.cli.demo import run_command
-run_command(Path(sys.argv[1]), ["schema", "register", sys.argv[2]])
+run_command(Path(sys.argv[2]), sys.argv[3:])
 print("the demo goes on")
 """
 
@@ -170,12 +172,8 @@ print("the demo goes on")
 def test_ctrl_c_ends_the_demo_and_not_only_its_step(terminal: Terminal, begun: Story) -> None:
     pipe = terminal.folder / "tools.json"
     os.mkfifo(pipe)
-    child = subprocess.Popen(
-        [sys.executable, "-c", DEMO_STEP, str(terminal.home), str(pipe)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    child = process(
+        terminal.folder, "schema", "register", str(pipe), program=[sys.executable, "-c", DEMO_STEP]
     )
     with pipe.open("wb"):
         child.send_signal(signal.SIGINT)

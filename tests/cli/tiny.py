@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Terminal
-from tests.lifecycle.tiny_line import RECIPE, TinyLine
+from tests.lifecycle.tiny_line import RECIPE_WORDS, TinyLine
 
 LENIENT = "name: lenient\nrules:\n  general: {margin: 1, missing: ignore}\n"
 
@@ -17,7 +17,4 @@ def line_at(terminal: Terminal, template: TinyLine) -> TinyLine:
 
 def update_words(command: str = "run", *more: str) -> list[str]:
     """`adaptman update …` for the first update, `more` coming last."""
-    words = ["update", command, "--schema", "1", "--examples", "examples.jsonl"]
-    for name, value in RECIPE.items():
-        words += ["--set", f"{name}={value}"]
-    return [*words, *more]
+    return ["update", command, "--schema", "1", "--examples", "examples.jsonl", *RECIPE_WORDS, *more]

@@ -15,7 +15,7 @@ from adaptman.demo.story import PICTURE, Story, start_over
 from adaptman.errors import AdaptmanError
 from adaptman.lifecycle.workspace import Workspace
 from tests.learning.tiny import make_tiny_checkpoint
-from tests.lifecycle.tiny_line import RECIPE, Killed
+from tests.lifecycle.tiny_line import RECIPE_WORDS, Killed
 from tests.nobody import as_nobody, owned_by_nobody
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ class Stage:
         if args[0] == "init":
             return ["--base", str(self.folder / "tiny")]
         if args[0] == "update":
-            return [word for name, value in RECIPE.items() for word in ("--set", f"{name}={value}")]
+            return RECIPE_WORDS
         return ["--waive", "a tiny model learns nothing"] if args[0] == "promote" and args[1] != "2" else []
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from adaptman.cli.main import cli
 from tests.learning.tiny import make_tiny_checkpoint
 from tests.lifecycle.story import FIRST_TOOLS, document, suite_lines
-from tests.lifecycle.tiny_line import FIRST_EXAMPLES, RECIPE, lines
+from tests.lifecycle.tiny_line import FIRST_EXAMPLES, RECIPE_WORDS, lines
 from tests.registry.databases import postgres_server
 
 pytestmark = pytest.mark.slow
@@ -46,8 +46,7 @@ def test_from_init_to_rollback(environment: dict[str, str], tmp_path: Path) -> N
     for kind in ("target", "general"):
         (tmp_path / f"{kind}.jsonl").write_bytes(suite_lines(kind))
         ok("suite", "register", str(tmp_path / f"{kind}.jsonl"), "--kind", kind)
-    recipe = [word for name, value in RECIPE.items() for word in ("--set", f"{name}={value}")]
-    ok("update", "run", "--schema", "1", "--examples", str(tmp_path / "examples.jsonl"), *recipe)
+    ok("update", "run", "--schema", "1", "--examples", str(tmp_path / "examples.jsonl"), *RECIPE_WORDS)
     assert run("promote", "2").exit_code == 3
     ok("promote", "2", "--waive", "a tiny model learns nothing")
     ok("rollback")

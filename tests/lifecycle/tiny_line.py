@@ -37,6 +37,8 @@ RECIPE = {
     "replay.max_tokens": "8",
     "replay.top_k": "4",
 }
+RECIPE_WORDS = [word for name, value in RECIPE.items() for word in ("--set", f"{name}={value}")]
+"""The same at a terminal."""
 CANDIDATE = 2
 
 

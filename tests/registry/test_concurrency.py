@@ -95,9 +95,6 @@ def test_rollbacks_at_once_are_one_after_the_other(open_registry: Callable[[], R
 SCRIPT = """
 import sys
 from datetime import UTC, datetime
-from sqlalchemy import text
-
-from registry.engine import open_engine
 from registry.errors import StaleDecisionError
 from registry.registry import Registry
 url, model_id, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
