@@ -167,6 +167,8 @@ class ModelVersion(Record, table=True):
     curves_digest: str | None = Field(default=None, sa_type=Words)
     summary: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     note: str = Field(default="", sa_type=Words)
+    author: str = Field(default="", sa_type=Words)
+    """Who began it; "" where nobody can tell any more."""
     reason: str = Field(default="", sa_type=Words)
     created_at: datetime = Field(sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
@@ -187,6 +189,10 @@ class SuiteRun(Record, table=True):
     high: float
     n: int
     duration_s: float
+    complete: bool = Field(default=True)
+    """False where the evaluation ended early, because no answer to come could change the verdict."""
+    cache_key: str | None = Field(default=None, sa_type=Words, index=True)
+    """Names model, suite, output format and generation settings: equal keys mean equal answers."""
     environment: dict[str, Any] = Field(sa_type=JSON)
     outputs_digest: str | None = Field(default=None, sa_type=Words)
     created_at: datetime = Field(sa_type=UTCDateTime)
@@ -196,9 +202,10 @@ class CaseOutcome(Record, table=True):
     """The score of one case in one run, in the order of the suite."""
 
     __tablename__ = "case_outcome"
+    __table_args__ = (Index("uq_case_outcome_case_id", "suite_run_id", "case_id", unique=True),)
     suite_run_id: int = Field(foreign_key="suite_run.id", primary_key=True)
     position: int = Field(primary_key=True)
-    case_id: str = Field(sa_type=Words, index=True)
+    case_id: str = Field(sa_type=Words)
     score: float
 
 
@@ -211,6 +218,8 @@ class DecisionRow(Record, table=True):
     champion_id: int | None = Field(default=None, foreign_key="model_version.id")
     policy_name: str = Field(sa_type=Words)
     policy_digest: str = Field(sa_type=Words)
+    policy: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    """The whole policy, so that it can be asked again; None in rows older than this column."""
     verdict: str = Field(sa_type=Words)
     reasons: list[Any] = Field(sa_type=JSON)
     evidence: Any = Field(sa_type=JSON)
@@ -230,6 +239,8 @@ class EventRow(Record, table=True):
     subject: str = Field(sa_type=Words)
     model_id: int | None = Field(default=None, foreign_key="model.id", index=True)
     payload: dict[str, Any] = Field(sa_type=JSON)
+    changes: list[Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    """The rows that were written with it; None in events older than this column."""
     prev_hash: str = Field(sa_type=Words)
     hash: str = Field(sa_type=Words)
 
@@ -245,6 +256,62 @@ class ChampionMove(Record, table=True):
     cause: str = Field(sa_type=Words)
     decision_id: int | None = Field(default=None, foreign_key="decision.id")
     waiver: str | None = Field(default=None, sa_type=Words)
+    actor: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=UTCDateTime)
+    event_seq: int = Field(foreign_key="event.seq")
+
+
+class Approval(Record, table=True):
+    """Somebody looked at a decision about a version and agreed."""
+
+    __tablename__ = "approval"
+    id: int = Field(default=None, primary_key=True)
+    version_id: int = Field(foreign_key="model_version.id", index=True)
+    decision_id: int = Field(foreign_key="decision.id")
+    note: str = Field(sa_type=Words)
+    actor: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=UTCDateTime)
+    event_seq: int = Field(foreign_key="event.seq")
+
+
+class Signature(Record, table=True):
+    """A signature over a version's manifest; `envelope` is the signed text, `key_id` names the public key."""
+
+    __tablename__ = "signature"
+    id: int = Field(default=None, primary_key=True)
+    version_id: int = Field(foreign_key="model_version.id", index=True)
+    key_id: str = Field(sa_type=Words)
+    envelope: str = Field(sa_type=Words)
+    actor: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=UTCDateTime)
+    event_seq: int = Field(foreign_key="event.seq")
+
+
+class SuiteAudit(Record, table=True):
+    """A version answered a suite several times; `flaky` names the cases on which it disagreed with itself."""
+
+    __tablename__ = "suite_audit"
+    id: int = Field(default=None, primary_key=True)
+    suite_id: int = Field(foreign_key="suite.id", index=True)
+    version_id: int = Field(foreign_key="model_version.id")
+    suite_digest: str = Field(sa_type=Words)
+    runs: int
+    cases: int
+    flaky: list[Any] = Field(sa_type=JSON)
+    report_digest: str | None = Field(default=None, sa_type=Words)
+    actor: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=UTCDateTime)
+    event_seq: int = Field(foreign_key="event.seq")
+
+
+class Collected(Record, table=True):
+    """An object that was taken out of the store, and by which rule."""
+
+    __tablename__ = "collected"
+    id: int = Field(default=None, primary_key=True)
+    object_digest: str = Field(sa_type=Words, index=True)
+    size_bytes: int = Field(sa_type=BigInteger)
+    reason: str = Field(sa_type=Words)
     actor: str = Field(sa_type=Words)
     at: datetime = Field(sa_type=UTCDateTime)
     event_seq: int = Field(foreign_key="event.seq")

@@ -58,10 +58,11 @@ class VersionsWriter(WriterBase):
                 output_format_id=output_format_id,
                 example_set_id=example_set_id,
                 note=note,
+                author=self._actor,
                 created_at=self._clock(),
             )
         )
-        told = version.model_dump(exclude={"recipe", "state", "created_at"}, exclude_none=True)
+        told = version.model_dump(exclude={"recipe", "state", "author", "created_at"}, exclude_none=True)
         self._record("version.started", subject_of(model, version), told, model_id=model_id)
         return version
 
@@ -100,6 +101,7 @@ class VersionsWriter(WriterBase):
                 state=VersionState.CHAMPION,
                 base_digest=said("base_digest", base_digest),
                 note=note,
+                author=self._actor,
                 created_at=now,
                 finished_at=now,
             )
