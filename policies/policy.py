@@ -1,20 +1,21 @@
 """A policy: what a candidate must show, suite by suite, before it may be promoted.
 
 Written in YAML, validated strictly (unknown keys and quoted numbers are errors), and named by the digest of
-its validated content, so that a decision says for ever by which rules it was made.
+its validated content, so that a decision says for ever by which rules it was made. A policy may extend
+another: its file then holds only what differs, and its digest is that of the whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from policies.errors import PolicyError
 
@@ -55,7 +56,11 @@ class Policy(BaseModel):
     """How the margins and gains of several suites are corrected for being several."""
     rules: dict[Kind, Rule]
     overrides: dict[str, Rule] = Field(default_factory=dict)
-    """By suite name; replaces the rule of its kind as a whole."""
+    """By suite name: what differs from the rule of its kind. `null` takes a condition away."""
+
+    @field_serializer("overrides")
+    def _only_what_is_said(self, overrides: dict[str, Rule]) -> dict[str, Any]:
+        return {name: rule.model_dump(mode="json", exclude_unset=True) for name, rule in overrides.items()}
 
     @cached_property
     def digest(self) -> str:
@@ -66,30 +71,84 @@ class Policy(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def rule_for(self, suite_name: str, kind: str) -> Rule | None:
-        """The rule a suite is held to: its own, else its kind's, else None."""
+        """The rule a suite is held to: its kind's, changed by its own; None where there is neither."""
         by_kind: Mapping[str, Rule] = {str(name): rule for name, rule in self.rules.items()}
-        return self.overrides.get(suite_name, by_kind.get(kind))
+        common, own = by_kind.get(kind), self.overrides.get(suite_name)
+        if common is None or own is None:
+            return own or common
+        return common.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
-def load_policy(text: str, origin: str) -> Policy:
-    """Read a policy from YAML.
+class PolicyText(NamedTuple):
+    """The YAML of a policy, and what messages call it."""
+
+    text: str
+    origin: str
+
+
+Find = Callable[[str, str], PolicyText]
+"""From what `extends` says, and the origin of the policy that says it, to the policy that is meant."""
+
+
+def load_policy(text: str, origin: str, *, find: Find | None = None) -> Policy:
+    """Read a policy from YAML. By default only a built-in policy can be extended.
 
     Raises:
-        PolicyError: too large, not YAML, an alias, a key twice, not a mapping, or a field that is not valid;
-            the message names `origin` and the path of the field.
+        PolicyError: too large, not YAML, an alias, a key twice, not a mapping, a field that is not valid,
+            or a policy that extends itself; the message names `origin` and the path of the field.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise PolicyError(f"`{origin}` has {len(text)} characters, at most {MAX_CHARACTERS} are read")
-    content = _parse(text, origin)
-    if not isinstance(content, dict):
-        raise PolicyError(
-            f"`{origin}` holds {_kind_of(content)} where a policy, a mapping, was expected",
-            hint="start from `adaptman policy show default`",
-        )
+    content = _whole(PolicyText(text, origin), find or _builtin, ())
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        raise PolicyError(_told(error, origin), hint="start from `adaptman policy show default`") from None
+        raise PolicyError(_told(error, origin), hint=_START) from None
+
+
+_START = "start from `adaptman policy show default`"
+
+
+def _builtin(name: str, _origin: str) -> PolicyText:
+    return PolicyText(builtin_text(name), f"{name}.yaml")
+
+
+def _whole(source: PolicyText, find: Find, below: tuple[str, ...]) -> dict[Any, Any]:
+    """The content of a policy, laid over that of the policy that it extends."""
+    content = _mapping(source)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise PolicyError(f"`{source.origin}`: `extends` is the name of one policy", hint=_START)
+    path = (*below, source.origin)
+    found = find(parent, source.origin)
+    if found.origin in path:
+        chain = " → ".join(f"`{one}`" for one in (*path, found.origin))
+        raise PolicyError(f"a policy cannot extend itself: {chain}", hint="take one `extends` out")
+    above = _whole(found, find, path)
+    return _laid_over(content, {key: value for key, value in above.items() if key not in _OWN})
+
+
+_OWN = ("name", "description")  # a policy's own: it is another one than that which it extends
+
+
+def _laid_over(upper: dict[Any, Any], lower: dict[Any, Any]) -> dict[Any, Any]:
+    """Both mappings, the upper one's values first, mapping by mapping."""
+    merged = {**lower, **upper}
+    for key in upper.keys() & lower.keys():
+        if isinstance(upper[key], dict) and isinstance(lower[key], dict):
+            merged[key] = _laid_over(upper[key], lower[key])
+    return merged
+
+
+def _mapping(source: PolicyText) -> dict[Any, Any]:
+    if len(source.text) > MAX_CHARACTERS:
+        found = f"`{source.origin}` has {len(source.text)} characters"
+        raise PolicyError(f"{found}, at most {MAX_CHARACTERS} are read")
+    content = _parse(source.text, source.origin)
+    if not isinstance(content, dict):
+        told = f"`{source.origin}` holds {_kind_of(content)} where a policy, a mapping, was expected"
+        raise PolicyError(told, hint=_START)
+    return content
 
 
 def builtin(name: str = "default") -> Policy:

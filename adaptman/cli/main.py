@@ -37,7 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "version": Entry("version", "List versions, show one, trace where it came from."),
     "log": Entry("log", "Show the registry's events."),
     "db": Entry("db", "Migrate and check the registry's database."),
-    "policy": Entry("policy", "Show and check promotion policies."),
+    "policy": Entry("policy", "Show, check and try promotion policies, and explain decisions."),
     "lineage": Entry("lineage", "Keep MLflow told of what happened."),
     "doctor": Entry("doctor", "Say what works here, what does not, and the way out."),
     "demo": Entry("demo", "Watch a real model take in two updates."),

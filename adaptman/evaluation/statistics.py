@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BOOTSTRAP_RESAMPLES = 10_000
 BOOTSTRAP_SEED = 20_240_601
 POWER = 0.80
-EQUAL_POWER = 0.90
+EQUAL_POWER = 0.95  # so that a decision over two such suites refuses an equal candidate in one of ten
 
 _NORMAL = NormalDist()
 _FAR = 8.0  # standard errors: beyond it a p-value is below 1e-15
@@ -303,7 +303,7 @@ def smallest_detectable_shift(n: int, deviation: float, alpha: float = 0.05, pow
 
 
 def sufficient_cases(margin: float, deviation: float, alpha: float = 0.05, *, binary: bool) -> int | None:
-    """The cases that suffice for a margin: an equal candidate passes with 90 % power, and a drop of the
+    """The cases that suffice for a margin: an equal candidate passes with 95 % power, and a drop of the
     margin is shown with 80 %.
 
     `deviation` is the standard deviation of the paired differences: the root of the discordance for 0/1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from adaptman.errors import WorkspaceError
 
 if TYPE_CHECKING:
-    from policies.policy import Policy
+    from policies.policy import Policy, PolicyText
 
 _LARGEST = 1 << 20
 """Bytes that are read of a policy file; far more than `load_policy` accepts."""
@@ -58,7 +59,17 @@ def read_policy(path: Path) -> PolicySource:
     from policies.policy import load_policy
 
     text = _read_text(path)
-    return PolicySource(load_policy(text, str(path)), text)
+    return PolicySource(load_policy(text, str(path), find=_extended), text)
+
+
+def _extended(which: str, origin: str) -> PolicyText:
+    """The policy that the file `origin` extends: a built-in one by name, or a file by its path from there."""
+    from policies.policy import PolicyText, builtin_text
+
+    if not _looks_like_path(which):
+        return PolicyText(builtin_text(which), f"{which}.yaml")
+    path = Path(os.path.normpath(Path(origin).parent / which))  # so that each file has one name
+    return PolicyText(_read_text(path), str(path))
 
 
 def _looks_like_path(which: str) -> bool:

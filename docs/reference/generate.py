@@ -33,7 +33,8 @@ def _commands() -> str:
 
 def _helps(command: click.Command, path: list[str], parent: click.Context | None) -> Iterator[str]:
     """A heading and the help of `command`, then of all that are below it, in the order that `--help` has."""
-    context = click.Context(command, info_name=path[-1], parent=parent, terminal_width=WIDTH, color=False)
+    settings = {**command.context_settings, "terminal_width": WIDTH, "color": False}
+    context = click.Context(command, info_name=path[-1], parent=parent, **settings)
     with context:
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     yield f"{'#' * min(len(path) + 1, 4)} `{' '.join(path)}`\n\n```text\n{text}\n```"

@@ -78,7 +78,7 @@ def _parse(line: str) -> None:
     name, *arguments = shlex.split(line)
     context = None
     while command is not None:
-        context = click.Context(command, info_name=name, parent=context)
+        context = click.Context(command, info_name=name, parent=context, **command.context_settings)
         _, arguments, _ = command.make_parser(context).parse_args(arguments)
         if not isinstance(command, click.Group) or not arguments:
             return

@@ -104,3 +104,20 @@ def test_what_cannot_be_exported(
     assert (result.exit_code, "Traceback" in result.output) == (code, False)
     assert told in result.stderr
     assert not Path("out").exists()
+
+
+def test_a_policy_is_tried_on_recorded_decisions(terminal: Terminal, updated: TinyLine) -> None:
+    (terminal.folder / "policy.yaml").write_text(LENIENT)
+    result = terminal.run("policy", "test", "policy.yaml")
+    assert (result.exit_code, result.stderr) == (0, "1 of 1 decisions would have been another one\n")
+    assert re.search(r"refuse \(default\)  pass \* +general: ", result.stdout)
+    assert terminal.json("policy", "test")["decisions"][0]["changed"] is False
+
+
+def test_a_decision_in_words(terminal: Terminal, updated: TinyLine) -> None:
+    told = terminal.ok("policy", "explain", "2")
+    assert told.startswith("The gate refused version 2, compared with version 1 (")
+    assert "\n✗ general (general, accuracy, 4 cases)\n  The champion has " in told
+    assert terminal.json("policy", "explain", "2")["verdict"] == "refuse"
+    result = terminal.run("policy", "explain", "1")
+    assert (result.exit_code, "hint: run `adaptman evaluate 1`" in result.stderr) == (1, True)

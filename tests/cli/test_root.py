@@ -26,7 +26,7 @@ def walk(name: str, command: click.Command) -> Iterator[Named]:
     """A command and everything below it."""
     yield Named(name, command)
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         for child in command.list_commands(context):
             found = command.get_command(context, child)
             assert found is not None
@@ -39,7 +39,7 @@ def everything() -> list[Named]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_table_says_what_the_command_says(name: str) -> None:
-    command = cli.get_command(click.Context(cli), name)
+    command = cli.get_command(click.Context(cli, **cli.context_settings), name)
     assert command is not None
     assert command.name == name
     assert command.help is not None

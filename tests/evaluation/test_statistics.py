@@ -131,6 +131,32 @@ def test_mcnemar_agrees_with_the_binomial_distribution() -> None:
     assert mcnemar_exact(3000, 4000) < 1e-30
 
 
+def test_mcnemar_and_wilson_agree_with_statsmodels_on_thousands_of_tables() -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.proportion import proportion_confint
+
+    found = random_tables(3000, 400)
+    expected = [
+        mcnemar([[both, broke], [mended, no]], exact=True).pvalue for both, broke, mended, no in found
+    ]
+    ours = [mcnemar_exact(int(broke), int(mended)) for _, broke, mended, _ in found]
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+    right, n = found[:, 0] + found[:, 2], found.sum(axis=1)
+    low, high = proportion_confint(right, n, alpha=0.05, method="wilson")
+    intervals = np.array([wilson(int(hits), int(of)) for hits, of in zip(right, n, strict=True)])
+    np.testing.assert_allclose(intervals, np.column_stack([low, high]), atol=1e-12)
+
+
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(5)
+    for size in rng.integers(1, 25, 60):
+        values = rng.random(size) ** 3
+        expected = multipletests(values, method="holm")[1]
+        assert holm(values.tolist()) == pytest.approx(expected.tolist(), abs=1e-12)
+
+
 def closed_bonferroni(values: Sequence[float]) -> list[float]:
     """Holm's adjustment as a closed test: the worst Bonferroni p-value of any set with the hypothesis."""
     places = range(len(values))

@@ -31,3 +31,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_file_that_never_ends() -> None:
     with pytest.raises(PolicyError):
         read_policy(Path("/dev/zero"))
+
+
+def test_a_file_extends_another_by_its_path_from_there(tmp_path: Path) -> None:
+    (tmp_path / "teams").mkdir()
+    (tmp_path / "house.yaml").write_text("extends: default\nname: house\nrules: {general: {margin: 0.04}}\n")
+    ours = tmp_path / "teams" / "ours.yaml"
+    ours.write_text("extends: ../house.yaml\nname: ours\nrules: {tools: {missing: refuse}}\n")
+    found = find_policy(str(ours))
+    assert (found.name, found.rules["general"].margin, found.rules["tools"].margin) == ("ours", 0.04, 0.10)
+    assert found.rules["tools"].missing == "refuse"
+    ours.write_text("extends: ../gone.yaml\nname: ours\n")
+    with pytest.raises(WorkspaceError, match=r"`.*gone\.yaml` cannot be read"):
+        find_policy(str(ours))
+    ours.write_text("extends: ../teams/ours.yaml\nname: ours\n")
+    with pytest.raises(PolicyError, match="cannot extend itself"):
+        find_policy(str(ours))

@@ -5,12 +5,22 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from policies.errors import PolicyError
-from policies.policy import MAX_CHARACTERS, Policy, Rule, builtin, builtin_names, builtin_text, load_policy
+from policies.policy import (
+    MAX_CHARACTERS,
+    Policy,
+    PolicyText,
+    Rule,
+    builtin,
+    builtin_names,
+    builtin_text,
+    load_policy,
+)
 
 SMALL = """
 name: small
@@ -35,8 +45,8 @@ def test_a_small_policy_is_read() -> None:
     policy = load_policy(SMALL, "small.yaml")
     assert policy.rules == {"general": Rule(margin=0.05, min_cases=50)}
     assert policy.correction == "none"
-    assert policy.rule_for("trivia", "general") == Rule(floor=0.5)
     assert policy.rule_for("other", "general") == Rule(margin=0.05, min_cases=50)
+    assert policy.rule_for("trivia", "tools") == Rule(floor=0.5)
     assert policy.rule_for("other", "tools") is None
     assert Rule() == Rule(confidence=0.95, missing="refuse", min_cases=2)
 
@@ -46,6 +56,61 @@ def test_the_digest_is_of_the_content() -> None:
     assert load_policy(REWRITTEN, "again.yaml").digest == digest
     assert load_policy(SMALL.replace("0.05", "0.06"), "small.yaml").digest != digest
     assert len(digest) == 64
+
+
+def test_a_suite_of_its_own_changes_what_it_says_of_its_kinds_rule() -> None:
+    policy = load_policy(SMALL, "small.yaml")
+    assert policy.rule_for("trivia", "general") == Rule(floor=0.5, margin=0.05, min_cases=50)
+    taken = load_policy(SMALL.replace("{floor: 0.5}", "{margin: null, floor: 0.5}"), "small.yaml")
+    assert taken.rule_for("trivia", "general") == Rule(floor=0.5, min_cases=50)
+    assert taken.digest != policy.digest
+
+
+def test_what_is_recorded_of_a_policy_is_the_policy() -> None:
+    policy = load_policy(SMALL, "small.yaml")
+    again = Policy.model_validate(policy.model_dump(mode="json"))
+    assert again.digest == policy.digest
+    assert again.rule_for("trivia", "general") == policy.rule_for("trivia", "general")
+
+
+STRICTER = """
+extends: default
+name: stricter
+rules:
+  general: {margin: 0.02}
+  tools: {missing: refuse, floor: 0.5}
+  drift: {margin: null, floor: 0.3}
+overrides:
+  arithmetic: {min_cases: 400}
+"""
+
+
+def test_a_policy_extends_another_by_name() -> None:
+    whole, above = load_policy(STRICTER, "stricter.yaml"), builtin()
+    assert (whole.name, whole.description) == ("stricter", "")
+    assert whole.rules["target"] == above.rules["target"]
+    assert whole.rules["general"] == Rule(margin=0.02, min_cases=100)
+    assert whole.rules["tools"] == Rule(margin=0.10, min_cases=20, floor=0.5)
+    assert whole.rules["drift"] == Rule(floor=0.3, min_cases=20, missing="ignore")
+    assert whole.rule_for("arithmetic", "general") == Rule(margin=0.02, min_cases=400)
+
+
+def test_the_digest_is_of_the_whole() -> None:
+    written_out = yaml.safe_dump(load_policy(STRICTER, "stricter.yaml").model_dump(mode="json"))
+    assert load_policy(written_out, "whole.yaml").digest == load_policy(STRICTER, "stricter.yaml").digest
+
+
+def test_a_policy_that_extends_nothing_that_is_there() -> None:
+    with pytest.raises(PolicyError, match="no built-in policy `strict`"):
+        load_policy(STRICTER.replace("default", "strict"), "stricter.yaml")
+    with pytest.raises(PolicyError, match="`extends` is the name of one policy"):
+        load_policy(STRICTER.replace("default", "[default]"), "stricter.yaml")
+
+
+def test_a_policy_cannot_extend_itself() -> None:
+    texts = {"a": "extends: b\nname: a\nrules: {}", "b": "extends: a\nname: b\nrules: {}"}
+    with pytest.raises(PolicyError, match="cannot extend itself: `a` → `b` → `a`"):
+        load_policy(texts["a"], "a", find=lambda name, origin: PolicyText(texts[name], name))
 
 
 def test_the_builtin_policy() -> None:
