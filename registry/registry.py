@@ -23,7 +23,7 @@ from registry.engine import (
     shown,
     translate,
 )
-from registry.errors import SchemaAgeError
+from registry.errors import InvalidRecordError, SchemaAgeError
 from registry.reader import Reader
 from registry.revision import HEAD, KNOWN, VERSION_TABLE
 from registry.writer import Writer
@@ -86,6 +86,8 @@ class Registry:
                 yield Reader(session)
             except StatementError as error:
                 raise translate(error, self._engine) from error
+            except OverflowError as error:
+                raise _too_large(error) from error
 
     def write(self, work: Callable[[Writer], T]) -> T:
         """Run `work` in one transaction: all of it is recorded, or nothing. Rows stay usable afterwards.
@@ -102,6 +104,8 @@ class Registry:
             except StatementError as error:
                 if not is_conflict(error) or attempt == ATTEMPTS - 1:
                     raise translate(error, self._engine) from error
+            except OverflowError as error:
+                raise _too_large(error) from error
             self._sleep(FIRST_WAIT_S * 2**attempt * (0.5 + self._jitter()))
         raise AssertionError("the last attempt returns or raises")
 
@@ -113,6 +117,13 @@ class Registry:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+def _too_large(error: OverflowError) -> InvalidRecordError:
+    """What SQLite's driver says of a number beyond 64 bits, which SQLAlchemy hands on as it is."""
+    return InvalidRecordError(
+        f"a number is too large for the registry: {error}", hint="numbers of versions and the like are small"
+    )
 
 
 def check_age(engine: Engine) -> None:

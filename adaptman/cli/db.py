@@ -49,13 +49,15 @@ def check(app: App, as_json: bool) -> None:
 
 @db.command()
 @click.argument("revision", metavar="REVISION")
-@click.confirmation_option("--yes", prompt="Going back may drop data. Is there a backup?", help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_app
-def downgrade(app: App, revision: str) -> None:
+def downgrade(app: App, revision: str, yes: bool) -> None:
     """Take the database back to REVISION (`base` for none at all)."""
     from registry import migrate
 
     url = _url(app)
+    if not yes:
+        click.confirm("Going back may drop data. Is there a backup?", abort=True, err=True)
     before = migrate.current(url)
     migrate.downgrade(url, revision)
     click.echo(f"revision {before or 'none'} → {migrate.current(url) or 'none'}")
