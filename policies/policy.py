@@ -6,8 +6,6 @@ its validated content, so that a decision says for ever by which rules it was ma
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.resources import files
@@ -17,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from policies.errors import PolicyError
+from policies.promotion import PromotionRule, digest_of
 
 Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift"]
 
@@ -56,14 +55,13 @@ class Policy(BaseModel):
     rules: dict[Kind, Rule]
     overrides: dict[str, Rule] = Field(default_factory=dict)
     """By suite name; replaces the rule of its kind as a whole."""
+    promotion: PromotionRule = Field(default_factory=PromotionRule)
+    """Who must stand for the version when it is promoted."""
 
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) of the validated policy's canonical JSON: formatting and comments do not count."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
 
     def rule_for(self, suite_name: str, kind: str) -> Rule | None:
         """The rule a suite is held to: its own, else its kind's, else None."""
