@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from adaptman.lifecycle.promote import RefusedPromotionError, promote, rollback
 from adaptman.lifecycle.workspace import Workspace
 from policies.errors import PolicyError
 from policies.policy import Policy, load_policy
-from registry.errors import NothingToRollBackError, PromotionError
+from policies.promotion import conditions
+from registry.errors import IllegalTransitionError, NothingToRollBackError, PromotionError
 from registry.tables import ModelVersion
 from tests.lifecycle.story import Story, settings, templates
 
@@ -178,6 +180,38 @@ def test_a_stored_policy_that_was_edited(candidate: Story) -> None:
     with pytest.raises(PolicyError, match="is not `"):
         promote(candidate.workspace, 2)
     assert champion(candidate) == 1
+
+
+def test_nothing_comes_between_the_question_and_the_move(
+    candidate: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has the gate judge anew at the very moment at which approvals are counted: they must wait."""
+    policy = policy_file(candidate, "{approvals: 1}")
+    judge(candidate, 2)
+    ada = as_actor(candidate, "ada@lab", policy=str(policy))
+    approve(ada, 2, "fine")
+    failed: list[Exception] = []
+
+    def judge_again() -> None:
+        try:
+            judge(candidate, 2)
+        except IllegalTransitionError as error:
+            failed.append(error)
+
+    other = threading.Thread(target=judge_again)
+
+    def asked(*given: Any) -> Any:
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        return conditions(*given)
+
+    monkeypatch.setattr("policies.promotion.conditions", asked)
+    promote(ada, 2)
+    other.join()
+    assert len(failed) == 1  # by then it was champion
+    with candidate.workspace.registry.read() as reader:
+        assert reader.moves(candidate.model.id)[-1].decision_id == reader.decisions(2)[-1].id
 
 
 PEOPLE = ("ada@lab", "bob@lab", "cy@lab")
