@@ -5,11 +5,12 @@ Used by the command line and the lifecycle only; every other room is handed plai
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import re
 import socket
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -27,6 +29,9 @@ from adaptman.errors import SettingsError
 
 SETTINGS_FILE = "adaptman.toml"
 ENVIRONMENT_PREFIX = "ADAPTMAN_"
+
+_NO_SETTINGS = frozenset({"ADAPTMAN_SIGNING_PASSPHRASE"})
+"""Variables that are read where they are needed, and kept by nobody."""
 
 _LINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PASSWORD_IN_AUTHORITY = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s/?#:@]*:)[^\s/?#]*(?=@)")
@@ -47,11 +52,15 @@ def _absolute(path: Path) -> Path:
 
 
 def default_actor() -> str:
-    """`user@host`, as the registry's events name who did it."""
+    """`user@host`, as the registry's events name who did it.
+
+    The operating system is asked, and not `USER` or `LOGNAME`, which anybody can set; nor does a variable of
+    a CI service count, which the job itself may overwrite: naming it is up to `actor`.
+    """
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container whose user id has no name
-        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container whose user id has no name
+        user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 
@@ -112,13 +121,32 @@ class Settings(BaseSettings):
     """Promotion policy: the name of a built-in one, or the path of a YAML file."""
 
     actor: str = Field(default_factory=default_actor, min_length=1, max_length=200)
-    """Who is acting, as events record it; by default `user@host`."""
+    """Who is acting, as events record it; by default `user@host`, by the operating system. For CI, say which
+    identity counts: `ADAPTMAN_ACTOR="$GITHUB_ACTOR"`; none is taken from the environment unasked."""
+
+    trusted_keys: Annotated[tuple[AbsolutePath, ...], NoDecode] = Field(default_factory=tuple)
+    """PEM files of the Ed25519 public keys whose signatures count; in the environment divided by `:`. By
+    default none."""
 
     auto_sync: bool = True
     """Whether a command that changed something starts a process in the background that tells MLflow."""
 
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads that training and evaluation may use; by default as many as torch chooses."""
+
+    @field_validator("actor")
+    @classmethod
+    def _one_name(cls, value: str) -> str:
+        # Two spellings that look the same on a screen must not be two people.
+        name = unicodedata.normalize("NFKC", value).strip()
+        if not name or not name.isprintable():
+            raise ValueError("must be a name in printable characters")
+        return name
+
+    @field_validator("trusted_keys", mode="before")
+    @classmethod
+    def _divided(cls, value: Any) -> Any:
+        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
 
     @field_validator("model")
     @classmethod
@@ -162,7 +190,7 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
     """Names of `ADAPTMAN_*` variables that set nothing, most likely a misspelling."""
-    known = {f"{ENVIRONMENT_PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{ENVIRONMENT_PREFIX}{name}".upper() for name in Settings.model_fields} | _NO_SETTINGS
     names = os.environ if environment is None else environment
     return sorted(
         name for name in names if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known

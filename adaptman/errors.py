@@ -10,6 +10,7 @@
     ├── ModelError                a checkpoint that cannot be loaded, converted or exported
     ├── TrainingError             replay or fine-tuning cannot go on
     ├── BusyError                 somebody else holds the model line
+    ├── SignatureError            a key that cannot be used, or an envelope that is none
     ├── LineageError              MLflow cannot be told, or disagrees
     └── GateRefusedError          exit code 3: the gate refuses the promotion
 
@@ -66,6 +67,10 @@ class TrainingError(AdaptmanError):
 
 class BusyError(AdaptmanError):
     """Somebody else holds the model line."""
+
+
+class SignatureError(AdaptmanError):
+    """A key that cannot be used, or an envelope that is none."""
 
 
 class LineageError(AdaptmanError):

@@ -7,8 +7,6 @@ another: its file then holds only what differs, and its digest is that of the wh
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.resources import files
@@ -18,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from policies.errors import PolicyError
+from policies.promotion import PromotionRule, digest_of
 
 Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift"]
 
@@ -57,6 +56,8 @@ class Policy(BaseModel):
     rules: dict[Kind, Rule]
     overrides: dict[str, Rule] = Field(default_factory=dict)
     """By suite name: what differs from the rule of its kind. `null` takes a condition away."""
+    promotion: PromotionRule = Field(default_factory=PromotionRule)
+    """Who must stand for the version when it is promoted."""
 
     @field_serializer("overrides")
     def _only_what_is_said(self, overrides: dict[str, Rule]) -> dict[str, Any]:
@@ -65,10 +66,7 @@ class Policy(BaseModel):
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) of the validated policy's canonical JSON: formatting and comments do not count."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
 
     def rule_for(self, suite_name: str, kind: str) -> Rule | None:
         """The rule a suite is held to: its kind's, changed by its own; None where there is neither."""

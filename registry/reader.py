@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -10,9 +10,11 @@ from sqlmodel import Session, col, select
 from registry import events
 from registry.errors import NotFoundError
 from registry.history import case_scores, read_history
+from registry.manifest import build_of, decision_digest
 from registry.states import VersionState
 from registry.tables import (
     Adapter,
+    Approval,
     CaseOutcome,
     ChampionMove,
     DecisionRow,
@@ -25,6 +27,7 @@ from registry.tables import (
     OutputFormatRow,
     Record,
     ReplaySet,
+    Signature,
     Suite,
     SuiteRun,
     ToolSchema,
@@ -194,6 +197,35 @@ class Reader:
         """The newest decision about a version."""
         query = select(DecisionRow).where(DecisionRow.version_id == version_id)
         return self._session.exec(query.order_by(col(DecisionRow.id).desc()).limit(1)).one_or_none()
+
+    def decision_by_id(self, decision_id: int) -> DecisionRow:
+        """The decision with that id."""
+        return self._get(DecisionRow, decision_id, "decision with id")
+
+    # who stands for them
+
+    def approvals(self, decision: DecisionRow) -> list[Approval]:
+        """Who approved that decision, oldest first; nobody twice."""
+        query = select(Approval).where(
+            Approval.version_id == decision.version_id, Approval.decision_id == decision.id
+        )
+        return list(self._session.exec(query.order_by(col(Approval.id))))
+
+    def signatures(self, version_id: int) -> list[Signature]:
+        """All signatures over a version, oldest first; some may be over an earlier decision."""
+        query = select(Signature).where(Signature.version_id == version_id)
+        return list(self._session.exec(query.order_by(col(Signature.id))))
+
+    def manifest(self, version: ModelVersion) -> dict[str, Any]:
+        """What there is to sign: what the version was made from, and the digest of its newest decision."""
+        model, decision = self.model_by_id(version.model_id), self.latest_decision(version.id)
+        champion = self.version_by_id(decision.champion_id) if decision and decision.champion_id else None
+        judged = (
+            decision_digest(decision, version.number, champion.number if champion else None)
+            if decision
+            else None
+        )
+        return {"build": build_of(self._session, model.name, version.id), "decision": judged}
 
     # what happened
 

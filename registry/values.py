@@ -9,15 +9,17 @@ from typing import Generic, NamedTuple, TypeVar
 from registry.states import VersionState
 from registry.tables import (
     Adapter,
+    Approval,
     DecisionRow,
     ExampleSet,
     ModelVersion,
     ReplaySet,
+    Signature,
     Suite,
     ToolSchema,
 )
 
-Entry = TypeVar("Entry", Adapter, ExampleSet, ReplaySet, Suite, ToolSchema)
+Entry = TypeVar("Entry", Adapter, Approval, ExampleSet, ReplaySet, Signature, Suite, ToolSchema)
 
 
 class Registered(NamedTuple, Generic[Entry]):

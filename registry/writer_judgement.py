@@ -107,8 +107,9 @@ class JudgementWriter(WriterBase):
         reasons: Sequence[Any],
         evidence: Any,
         warnings: Sequence[Any],
+        policy: dict[str, Any] | None = None,
     ) -> DecisionRow:
-        """The gate's word on a version: `evaluated → passed` or `refused`.
+        """The gate's word on a version: `evaluated → passed` or `refused`. `policy` is the whole policy.
 
         Raises:
             InvalidRecordError: the verdict is not `pass` or `refuse`, or the champion is of another line.
@@ -124,6 +125,7 @@ class JudgementWriter(WriterBase):
                 champion_id=champion_id,
                 policy_name=policy_name,
                 policy_digest=said("policy_digest", policy_digest),
+                policy=plain(policy),
                 verdict=str(verdict),
                 reasons=plain(list(reasons)),
                 evidence=plain(evidence),

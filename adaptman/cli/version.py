@@ -1,4 +1,4 @@
-"""`adaptman version`: list versions, show one, trace where it came from."""
+"""`adaptman version`: list versions, show one, trace, export, sign, verify and discard it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from adaptman.cli._output import (
 from adaptman.cli.history import figure
 
 if TYPE_CHECKING:
+    from adaptman.lifecycle.signing import Verification
     from adaptman.lifecycle.versions import Judgement, NamedRun, VersionDetails, VersionLine
+    from registry.tables import Signature
 
 NUMBER = click.argument("number", type=click.IntRange(min=1), metavar="N")
 
 
 @click.group()
 def version() -> None:
-    """List versions, show one, trace where it came from."""
+    """List versions, show one, trace, export, sign, verify and discard it."""
 
 
 @version.command(name="list")
@@ -103,6 +105,83 @@ def export(app: App, number: int, target: Path, merged: bool) -> None:
     click.echo(f"version {done.number} is in {done.target}; load it with {loader}")
 
 
+@version.command()
+@NUMBER
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="Ed25519 private key in PEM; its passphrase, if it has one, in ADAPTMAN_SIGNING_PASSPHRASE.",
+)
+@pass_app
+def sign(app: App, number: int, key: Path) -> None:
+    """Sign version N: what it was made from, and its newest decision."""
+    from adaptman.lifecycle.signing import sign_version
+
+    done = sign_version(app.workspace(), number, key)
+    already = "" if done.created else " already, nothing is recorded"
+    click.echo(f"version {number} is signed with key {short_digest(done.row.key_id)}{already}")
+
+
+@version.command()
+@NUMBER
+@click.option(
+    "--key",
+    "keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Ed25519 public key in PEM that counts; may be given again (default: the setting trusted_keys).",
+)
+@json_option
+@pass_app
+def verify(app: App, number: int, keys: tuple[Path, ...], as_json: bool) -> None:
+    """Read version N's artifacts again and verify its signatures.
+
+    Exit code 1 when an artifact is not whole, or no signature by a trusted key holds.
+    """
+    from adaptman.lifecycle.signing import verify_version
+
+    found = verify_version(app.workspace(), number, keys)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print_verification(found)
+    click.get_current_context().exit(0 if found.ok else 1)
+
+
+@version.command()
+@NUMBER
+@click.option("--reason", metavar="TEXT", required=True, help="Why; recorded for ever.")
+@pass_app
+def discard(app: App, number: int, reason: str) -> None:
+    """Rule out version N for good: it can never become champion.
+
+    A champion, and a former one, cannot be discarded.
+    """
+    from adaptman.lifecycle.versions import discard_version
+
+    if not reason.strip():
+        raise click.BadParameter("discarding needs a reason", param_hint="--reason")
+    discard_version(app.workspace(), number, reason)
+    click.echo(f"version {number} is discarded")
+
+
+def _print_verification(found: Verification) -> None:
+    for one in found.artifacts:
+        click.echo(
+            plain(f"  {'✗' if one.problem else '✓'} {one.name} {one.digest}: {one.problem or 'whole'}")
+        )
+    for signed in found.signatures:
+        mark = {"valid": "✓", "broken": "✗", "changed": "✗"}.get(signed.status.value, "·")
+        by = f"signature by {signed.actor} with key {short_digest(signed.key_id)}"
+        click.echo(plain(f"  {mark} {by}: {signed.status.value}, {signed.told}"))
+    if not found.signatures:
+        click.echo("  ✗ there is no signature")
+    click.echo(f"version {found.number} {'is what was signed' if found.ok else 'cannot be vouched for'}")
+
+
 def _print_step(depth: int, details: VersionDetails, base_source: str) -> None:
     head = "   " * (depth - 1) + "└─ " if depth else ""
     body = "   " * depth + "   "
@@ -134,11 +213,16 @@ def _facts(details: VersionDetails) -> list[tuple[str, str]]:
         ("parent", "" if details.parent is None else f"version {details.parent}"),
         ("base digest", row.base_digest),
         *_ingredients(details, short=False),
-        ("made", short_time(row.created_at)),
+        ("made", short_time(row.created_at) + (f" by {row.author}" if row.author else "")),
         ("finished", short_time(row.finished_at)),
+        *(("signed", _signature(one)) for one in details.signatures),
         *(("champion", _promotion(move)) for move in details.moves),
         ("note", row.note),
     ]
+
+
+def _signature(row: Signature) -> str:
+    return f"by {row.actor} with key {short_digest(row.key_id)}, {short_time(row.at)}"
 
 
 def _ingredients(details: VersionDetails, *, short: bool) -> list[tuple[str, str]]:
@@ -184,7 +268,12 @@ def _decision_text(one: Judgement) -> str:
         click.style("decision", bold=True) + f"  {_verdict(one)}",
         *map(plain, reason_lines(one.row.reasons)),
     ]
-    return "\n".join([*lines, *(plain(f"  ! {warning}") for warning in one.row.warnings)])
+    lines += [plain(f"  ! {warning}") for warning in one.row.warnings]
+    lines += [
+        plain(f'  approved by {given.actor}, {short_time(given.at)}: "{given.note}"')
+        for given in one.approvals
+    ]
+    return "\n".join(lines)
 
 
 def _promotion(move: Any) -> str:

@@ -21,6 +21,7 @@ from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
 from policies.decide import Decision
+from policies.policy import Policy
 
 if TYPE_CHECKING:
     from adaptman.learning.models import LoadedModel
@@ -84,7 +85,7 @@ def evaluate_held(workspace: Workspace, number: int, *, progress: Progress) -> E
         return Evaluation(version, None, None, results)
     before = _results(workspace, champion, rows, progress)
     decision = judge(policy, results, before)
-    _record_decision(workspace, version, champion, decision)
+    _record_decision(workspace, version, champion, decision, policy)
     with workspace.registry.read() as reader:
         return Evaluation(reader.version(model.id, number), champion, decision, results)
 
@@ -173,7 +174,7 @@ def _record_run(workspace: Workspace, version: ModelVersion, row: tables.Suite, 
 
 
 def _record_decision(
-    workspace: Workspace, version: ModelVersion, champion: ModelVersion, decision: Decision
+    workspace: Workspace, version: ModelVersion, champion: ModelVersion, decision: Decision, policy: Policy
 ) -> DecisionRow:
     told = decision.to_dict()
 
@@ -188,6 +189,7 @@ def _record_decision(
             champion_id=champion.id,
             policy_name=decision.policy_name,
             policy_digest=decision.policy_digest,
+            policy=policy.model_dump(mode="json"),
             verdict=decision.verdict.value,
             reasons=told["reasons"],
             evidence=told["evidence"],

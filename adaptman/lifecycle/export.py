@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaptman.errors import ModelError
-from adaptman.lifecycle import engine
+from adaptman.lifecycle import engine, signing
 from adaptman.lifecycle.workspace import Workspace
+
+SIGNED = "signed"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Exported:
 def export_version(workspace: Workspace, number: int, target: Path, *, merged: bool) -> Exported:
     """Write version `number` to the new directory `target`: its adapter, or base and adapter merged.
 
-    The directory appears whole or not at all.
+    The directory appears whole or not at all. A signed adapter brings its signatures in the folder `signed`;
+    merged weights are none of the bytes that were signed.
 
     Raises:
         ModelError: the target exists, the version has no weights, or the base version is asked for without
@@ -50,12 +54,20 @@ def export_version(workspace: Workspace, number: int, target: Path, *, merged: b
             models.export_merged(engine.base_path(workspace, version), adapter, scratch)
         elif adapter is not None:
             _copy_files(adapter, scratch)
+            _write_signed(signing.signed_files(workspace, version), scratch / SIGNED)
         os.chmod(scratch, 0o755)
         os.rename(scratch, target)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return Exported(number, target, merged)
+
+
+def _write_signed(files: Mapping[str, bytes], folder: Path) -> None:
+    if files:
+        folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def _copy_files(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import GateRefusedError
+from adaptman.lifecycle.approve import check_conditions
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,17 +32,23 @@ class RefusedPromotionError(GateRefusedError):
 def promote(workspace: Workspace, number: int, *, waiver: str | None = None) -> Promotion:
     """Make version `number` the champion, in one transaction. A `waiver` overrides a refusal, on record.
 
+    What the policy asks for at the promotion itself (approvals, four eyes, a signature) no waiver overrides.
+
     Raises:
         RefusedPromotionError: the gate refused the version and there is no waiver.
+        UnmetConditionsError: an approval, a second person or a signature is missing.
         PromotionError: the gate has not judged it yet, or judged it against another champion than today's.
         NotFoundError: there is no such version.
     """
     from registry.errors import NotPassedError
 
-    model = workspace.model_row()
+    model, in_force = workspace.model_row(), workspace.policy()
 
     def move(writer: Writer) -> Promotion:
-        return writer.promote(model.id, number, waiver=waiver)
+        done = writer.promote(model.id, number, waiver=waiver)
+        assert done.decision is not None, "nothing is promoted without one"
+        check_conditions(workspace, writer, done.version, done.decision, in_force)
+        return done
 
     try:
         return workspace.registry.write(move)
@@ -53,7 +60,7 @@ def promote(workspace: Workspace, number: int, *, waiver: str | None = None) -> 
 
 
 def rollback(workspace: Workspace) -> Promotion:
-    """Make the former champion the champion again, in one transaction; no gate is asked.
+    """Make the former champion the champion again, in one transaction; no gate is asked, nor who agrees.
 
     Raises:
         NothingToRollBackError: there is no former champion.

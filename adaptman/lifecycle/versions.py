@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptman.lifecycle.lease import held
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
     from registry.reader import Reader
     from registry.tables import (
         Adapter,
+        Approval,
         ChampionMove,
         DecisionRow,
         ExampleSet,
         ModelVersion,
         OutputFormatRow,
         ReplaySet,
+        Signature,
         SuiteRun,
         ToolSchema,
     )
+    from registry.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,11 @@ class NamedRun:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A decision, and the number of the champion that the version was compared with."""
+    """A decision, the number of the champion that the version was compared with, and who agreed."""
 
     row: DecisionRow
     champion: int | None
+    approvals: tuple[Approval, ...]
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class VersionDetails:
     decisions: tuple[Judgement, ...]
     moves: tuple[ChampionMove, ...]
     """The times at which it became champion, oldest first."""
+    signatures: tuple[Signature, ...]
+    """Who signed it; whether a signature holds is for `verify_version` to say."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`; keys are stable."""
@@ -75,6 +82,7 @@ class VersionDetails:
             "curves_digest": self.row.curves_digest,
             "suites": [_run_dict(run) for run in self.runs],
             "decisions": [_judgement_dict(one) for one in self.decisions],
+            "signatures": [_signature_dict(one) for one in self.signatures],
         }
 
 
@@ -144,6 +152,23 @@ def version_lineage(workspace: Workspace, number: int) -> Lineage:
     return Lineage(model.name, model.base_source, tuple(reversed(chain)))
 
 
+def discard_version(workspace: Workspace, number: int, reason: str) -> ModelVersion:
+    """Nobody wants version `number`: it can never become champion. What it was made of stays on record.
+
+    Raises:
+        IllegalTransitionError: it is, or was, champion, or was discarded already.
+        BusyError: somebody is at work on the model line.
+        NotFoundError: there is no such version.
+    """
+    model = workspace.model_row()
+    with held(workspace, model, f"discard {number}"):
+
+        def drop(writer: Writer) -> ModelVersion:
+            return writer.discard_version(writer.version(model.id, number).id, reason)
+
+        return workspace.registry.write(drop)
+
+
 def _details(reader: Reader, row: ModelVersion) -> VersionDetails:
     replay = reader.replay_set(row.replay_set_id) if row.replay_set_id else None
     return VersionDetails(
@@ -156,9 +181,14 @@ def _details(reader: Reader, row: ModelVersion) -> VersionDetails:
         replay_teacher=_number(reader, replay.teacher_version_id) if replay else None,
         adapter=reader.adapter(row.adapter_id) if row.adapter_id else None,
         runs=_newest_runs(reader, row.id),
-        decisions=tuple(Judgement(one, _number(reader, one.champion_id)) for one in reader.decisions(row.id)),
+        decisions=tuple(_judgement(reader, one) for one in reader.decisions(row.id)),
         moves=tuple(move for move in reader.moves(row.model_id) if move.version_id == row.id),
+        signatures=tuple(reader.signatures(row.id)),
     )
+
+
+def _judgement(reader: Reader, row: DecisionRow) -> Judgement:
+    return Judgement(row, _number(reader, row.champion_id), tuple(reader.approvals(row)))
 
 
 def _newest_runs(reader: Reader, version_id: int) -> tuple[NamedRun, ...]:
@@ -186,6 +216,7 @@ def _identity(one: VersionDetails) -> dict[str, Any]:
         "replay": _replay_dict(one),
         "promotions": [_move_dict(move) for move in one.moves],
         "note": one.row.note,
+        "author": one.row.author,
         "reason": one.row.reason,
         "created_at": one.row.created_at,
         "finished_at": one.row.finished_at,
@@ -256,6 +287,15 @@ def _judgement_dict(one: Judgement) -> dict[str, Any]:
         "policy_digest": one.row.policy_digest,
         "reasons": one.row.reasons,
         "warnings": one.row.warnings,
+        "approvals": [_approval_dict(approval) for approval in one.approvals],
         "actor": one.row.actor,
         "created_at": one.row.created_at,
     }
+
+
+def _approval_dict(row: Approval) -> dict[str, Any]:
+    return {"actor": row.actor, "note": row.note, "at": row.at}
+
+
+def _signature_dict(row: Signature) -> dict[str, Any]:
+    return {"key": row.key_id, "actor": row.actor, "at": row.at}

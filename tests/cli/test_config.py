@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from adaptman.config import Settings, default_actor, load_settings, redacted, unknown_variables
 from adaptman.errors import SettingsError
+from adaptman.signing import PASSPHRASE
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +39,52 @@ def test_flags_over_environment_over_file_over_default(monkeypatch: pytest.Monke
     assert load_settings({"model": "flag"}).model == "flag"
     assert load_settings({"model": None}).model == "environment"
     assert load_settings().threads == 3
+
+
+def test_the_operating_system_says_who_is_acting(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = default_actor()
+    for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER", "GITHUB_ACTOR", "GITLAB_USER_LOGIN"):
+        monkeypatch.setenv(name, "boss")
+    assert load_settings().actor == default_actor() == actor
+    assert actor.partition("@")[0] == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_a_user_id_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert default_actor().startswith(f"{os.getuid()}@")
+
+
+def test_who_is_acting_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("adaptman.toml").write_text('actor = "file"\n')
+    assert load_settings().actor == "file"
+    monkeypatch.setenv("ADAPTMAN_ACTOR", "ci/release-job")
+    assert load_settings().actor == "ci/release-job"
+
+
+@pytest.mark.parametrize("name", ["ada@lab ", "\tada@lab", "ada@lab\u00a0", "ａda@lab"])
+def test_one_who_is_spelled_otherwise_is_the_same(name: str) -> None:
+    assert load_settings({"actor": name}).actor == "ada@lab"
+
+
+@pytest.mark.parametrize("name", ["", " ", "ada\x1b[2J", "ada\nbob", "ada\u200b", "x" * 201])
+def test_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(SettingsError, match="`actor`"):
+        load_settings({"actor": name})
+
+
+def test_trusted_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().trusted_keys == ()
+    Path("adaptman.toml").write_text('trusted_keys = ["keys/ada.pem", "/etc/bob.pem"]\n')
+    assert load_settings().trusted_keys == (tmp_path / "keys/ada.pem", Path("/etc/bob.pem"))
+    monkeypatch.setenv("ADAPTMAN_TRUSTED_KEYS", "cy.pem:dee.pem")
+    assert load_settings().trusted_keys == (tmp_path / "cy.pem", tmp_path / "dee.pem")
+    Path("adaptman.toml").write_text("trusted_keys = 5\n")
+    monkeypatch.delenv("ADAPTMAN_TRUSTED_KEYS")
+    with pytest.raises(SettingsError, match="`trusted_keys`"):
+        load_settings()
 
 
 def test_an_empty_variable_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,5 +168,5 @@ def test_passwords_are_not_shown(text: str, shown: str) -> None:
 
 
 def test_variables_that_set_nothing_are_found() -> None:
-    names = {"ADAPTMAN_HOME": "x", "ADAPTMAN_HOEM": "x", "adaptman_model": "x", "OTHER": "x"}
+    names = {PASSPHRASE: "x", "ADAPTMAN_HOME": "x", "ADAPTMAN_HOEM": "x", "adaptman_model": "x", "OTHER": "x"}
     assert unknown_variables(names) == ["ADAPTMAN_HOEM"]

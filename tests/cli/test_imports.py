@@ -61,6 +61,7 @@ def test_help_loads_click_and_nothing_else(tmp_path: Path) -> None:
 COMMANDS = [
     "history",
     "history --json",
+    "approve 2 --note fine",
     "promote 2",
     "rollback",
     "version list",
@@ -73,6 +74,7 @@ COMMANDS = [
     "suite register suite.jsonl --kind general",
     "db check",
     "policy show",
+    "version discard 2 --reason unwanted",
 ]
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from adaptman.cli.main import cli
 from tests.learning.tiny import make_tiny_checkpoint
+from tests.lifecycle.keys import pair
 from tests.lifecycle.story import FIRST_TOOLS, document, suite_lines
 from tests.lifecycle.tiny_line import FIRST_EXAMPLES, RECIPE_WORDS, lines
 from tests.registry.databases import postgres_server
@@ -48,6 +49,10 @@ def test_from_init_to_rollback(environment: dict[str, str], tmp_path: Path) -> N
         ok("suite", "register", str(tmp_path / f"{kind}.jsonl"), "--kind", kind)
     ok("update", "run", "--schema", "1", "--examples", str(tmp_path / "examples.jsonl"), *RECIPE_WORDS)
     assert run("promote", "2").exit_code == 3
+    ok("approve", "2", "--note", "seen")
+    keys = pair(tmp_path, "ada")
+    ok("version", "sign", "2", "--key", str(keys.private))
+    ok("version", "verify", "2", "--key", str(keys.public))
     ok("promote", "2", "--waive", "a tiny model learns nothing")
     ok("rollback")
     states = {row["version"]: row["state"] for row in json.loads(ok("version", "list", "--json"))}

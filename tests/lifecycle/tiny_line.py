@@ -119,12 +119,12 @@ class TinyLine:
         return self.workspace.settings.home.parent
 
     @classmethod
-    def begin(cls, folder: Path) -> TinyLine:
+    def begin(cls, folder: Path, **changes: Any) -> TinyLine:
         """Version 1 only."""
         make_tiny_checkpoint(folder / "tiny")
         clock = Clock()
-        initialise(settings(folder / "home"), base=str(folder / "tiny"), clock=clock)
-        return cls.at(folder, clock)
+        initialise(settings(folder / "home", **changes), base=str(folder / "tiny"), clock=clock)
+        return cls.at(folder, clock, **changes)
 
     @classmethod
     def at(cls, folder: Path, clock: Clock, **changes: Any) -> TinyLine:

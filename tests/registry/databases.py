@@ -43,6 +43,11 @@ class Postgres:
         self._run(SHARED, empty.format(tables))
         return self.url(SHARED)
 
+    def made(self, name: str) -> str:
+        """An empty database of that name, which is there as long as the server is."""
+        self._run("postgres", sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        return self.url(name)
+
     @contextmanager
     def new_database(self, template: str) -> Iterator[str]:
         name = sql.Identifier(f"test_{next(self._numbers)}")
