@@ -125,7 +125,10 @@ def main() -> None:
     asked = words.parse_args()
     policy = builtin(asked.policy)
     rng = np.random.default_rng(asked.seed)
-    print(f"adaptman {__version__}, Python {platform.python_version()}, numpy {np.__version__}, ", end="")
+    print(
+        f"Measured with adaptman {__version__}, Python {platform.python_version()}, numpy {np.__version__}, ",
+        end="",
+    )
     print(f"policy {policy.name} {policy.digest[:12]}, seed {asked.seed}, {asked.trials} trials a cell ")
     print(f"({asked.graded_trials} for drift); `{' '.join(['python', *sys.argv])}`\n")
     columns = ["suite", "margin", "disagreement", "cases", "equal: refused"]
