@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.events import stamp
 from registry.reader import Reader
-from registry.tables import ChampionMove, DecisionRow, Model, ModelVersion, Suite, SuiteRun
+from registry.tables import ChampionMove, DecisionRow, EventRow, Model, ModelVersion, Suite, SuiteRun
 
 
 def _number(version: ModelVersion | None) -> int | None:
@@ -123,4 +123,15 @@ def moved_payload(
         "waiver": move.waiver,
         "actor": move.actor,
         "at": stamp(move.at),
+    }
+
+
+def ended_payload(model: Model, version: ModelVersion, event: EventRow) -> dict[str, Any]:
+    """`version.ended`: a version that had weights failed or was discarded."""
+    return {
+        **_named(model, version),
+        "state": str(version.state),
+        "reason": version.reason,
+        "actor": event.actor,
+        "at": stamp(event.at),
     }

@@ -32,7 +32,7 @@ from registry.tables import (
     SuiteRun,
     ToolSchema,
 )
-from registry.values import CaseScore, ChainReport, History, Outcome
+from registry.values import CaseScore, ChainReport, History, Outcome, Standing
 
 Row = TypeVar("Row", bound=Record)
 
@@ -98,6 +98,31 @@ class Reader:
         """Each time that the champion moved, oldest first."""
         query = select(ChampionMove).where(ChampionMove.model_id == model_id)
         return list(self._session.exec(query.order_by(col(ChampionMove.id))))
+
+    def standing(self, model_id: int) -> Standing:
+        """Which versions are champion, previous and challenger now."""
+        champion = self.champion(model_id)
+        query = select(ChampionMove).where(ChampionMove.model_id == model_id)
+        move = self._session.exec(query.order_by(col(ChampionMove.id).desc()).limit(1)).one_or_none()
+        previous = self.version_by_id(move.previous_id) if move and move.previous_id is not None else None
+        return Standing(
+            champion=champion.number if champion else None,
+            previous=previous.number if previous else None,
+            challenger=self._challenger(model_id, champion),
+        )
+
+    def _challenger(self, model_id: int, champion: ModelVersion | None) -> int | None:
+        """The newest version that may be promoted as it stands: passed, and against today's champion."""
+        latest = (
+            select(func.max(DecisionRow.id)).where(col(DecisionRow.version_id) == col(ModelVersion.id))
+        ).correlate(ModelVersion)
+        query = (
+            select(ModelVersion.number)
+            .join(DecisionRow, col(DecisionRow.id) == latest.scalar_subquery())
+            .where(ModelVersion.model_id == model_id, ModelVersion.state == VersionState.PASSED)
+            .where(col(DecisionRow.champion_id).is_not_distinct_from(champion.id if champion else None))
+        )
+        return self._session.exec(query.order_by(col(ModelVersion.number).desc()).limit(1)).one_or_none()
 
     # what versions are made from
 
@@ -259,6 +284,33 @@ class Reader:
         if kind is not None:
             query = query.where(OutboxRow.kind == kind)
         return list(self._session.exec(query.order_by(col(OutboxRow.id))))
+
+    def outbox_count(self) -> int:
+        """How many rows were not delivered yet."""
+        query = select(func.count()).select_from(OutboxRow).where(col(OutboxRow.delivered_at).is_(None))
+        return int(self._session.exec(query).one())
+
+    def outbox_of(self, model_id: int) -> list[OutboxRow]:
+        """Delivered and pending rows about one model line, oldest first."""
+        query = select(OutboxRow).join(EventRow, col(EventRow.seq) == col(OutboxRow.event_seq))
+        return list(
+            self._session.exec(query.where(EventRow.model_id == model_id).order_by(col(OutboxRow.id)))
+        )
+
+    def outbox_standing(self, row: OutboxRow) -> Standing | None:
+        """How the row's model line stands, if no other row of that line waits; else None."""
+        event = self._get(EventRow, row.event_seq, "event")
+        if event.model_id is None:
+            return None
+        query = (
+            select(OutboxRow.id)
+            .join(EventRow, col(EventRow.seq) == col(OutboxRow.event_seq))
+            .where(EventRow.model_id == event.model_id)
+            .where(col(OutboxRow.delivered_at).is_(None), OutboxRow.id != row.id)
+        )
+        if self._session.exec(query.limit(1)).first() is not None:
+            return None
+        return self.standing(event.model_id)
 
     def leases(self) -> list[Lease]:
         """Leases that were not released, expired ones too."""

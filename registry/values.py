@@ -86,6 +86,17 @@ class History(NamedTuple):
     marks: tuple[HistoryMark, ...]
 
 
+class Standing(NamedTuple):
+    """Numbers of the versions that the aliases of a model line name; the order is the one to move them in.
+
+    `challenger` is the newest version that could be promoted as it stands.
+    """
+
+    champion: int | None
+    previous: int | None
+    challenger: int | None
+
+
 class CaseScore(NamedTuple):
     """The score of one case by one version."""
 

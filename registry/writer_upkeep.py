@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import select
+from sqlalchemy import update
+from sqlmodel import col, select
 
 from registry.canonical import plain
 from registry.errors import LeaseHeldError, LeaseLostError
@@ -76,6 +77,14 @@ class UpkeepWriter(WriterBase):
         row.attempts += 1
         row.last_error = error[:2000].replace("\x00", " ").encode(errors="replace").decode()
         return self._add(row)
+
+    def outbox_again(self) -> int:
+        """Everything waits to be delivered once more; returns how many rows that are.
+
+        What the other side named them stays until they are delivered.
+        """
+        every = update(OutboxRow).where(col(OutboxRow.delivered_at).is_not(None))
+        return int(self._session.connection().execute(every.values(delivered_at=None, attempts=0)).rowcount)
 
 
 def lease_expires(lease: Lease) -> datetime:

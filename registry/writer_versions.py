@@ -162,7 +162,9 @@ class VersionsWriter(WriterBase):
         former, why = version.state, said("reason", reason)
         self._move(version, state).reason = why
         told = {"from": former, "reason": why}
-        self._record(f"version.{state}", subject_of(model, version), told, model_id=model.id)
+        event = self._record(f"version.{state}", subject_of(model, version), told, model_id=model.id)
+        if former in RUNNABLE:  # without weights there is nothing in MLflow to be marked
+            self._tell(event, "version.ended", outbox.ended_payload(model, version, event))
         return version
 
 

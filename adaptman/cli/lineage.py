@@ -7,11 +7,18 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._output import json_option, note, print_json, short_time, table
+from adaptman.cli._progress import TerminalProgress
+
+if TYPE_CHECKING:
+    from adaptman.lifecycle.mirror import MirrorReport
+    from adaptman.lifecycle.outbox import DeliveryReport
+    from adaptman.lineage.audit import Difference
 
 
 @click.group()
@@ -20,20 +27,28 @@ def lineage() -> None:
 
 
 @lineage.command()
+@click.option("--full", is_flag=True, help="Tell everything that ever happened again.")
 @click.option("--quiet", is_flag=True, help="Say nothing unless something goes wrong.")
 @json_option
 @pass_app
-def sync(app: App, quiet: bool, as_json: bool) -> None:
-    """Tell MLflow what it has not been told yet, and wait for it."""
+def sync(app: App, full: bool, quiet: bool, as_json: bool) -> None:
+    """Tell MLflow what it has not been told yet, and wait for it.
+
+    With --full it is told the whole record: that fills an MLflow that was lost or is older than the record,
+    and mends what `adaptman lineage verify` finds. What stands there already is not doubled.
+    """
     from adaptman.errors import LineageError
-    from adaptman.lifecycle.outbox import LOCK_WAIT_S, SYNC_WAIT_S, deliver_pending
+    from adaptman.lifecycle import outbox
 
     silent = quiet or as_json
-    report = deliver_pending(
-        app.workspace(),
-        on_progress=None if silent else _print_progress,
-        wait_s=LOCK_WAIT_S if quiet else SYNC_WAIT_S,
-    )
+    with TerminalProgress() as progress:
+        report = outbox.deliver_pending(
+            app.workspace(),
+            full=full,
+            progress=None if silent else progress,
+            wait_s=outbox.LOCK_WAIT_S if quiet else outbox.SYNC_WAIT_S,
+            retry_after_s=outbox.RETRY_AFTER_S,
+        )
     if as_json:
         print_json(report._asdict())
     if report.error and not report.busy:
@@ -41,21 +56,67 @@ def sync(app: App, quiet: bool, as_json: bool) -> None:
             f"{report.error} ({report.pending} not told yet, {report.delivered} told)", hint=report.hint
         )
     if not silent:
-        _print_summary(report.delivered, report.pending, busy=report.busy)
+        _print_summary(report)
 
 
-def _print_progress(delivered: int, known: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r{delivered} of {known} told", nl=delivered == known, err=True)
-
-
-def _print_summary(delivered: int, pending: int, *, busy: bool) -> None:
-    if busy:
-        note(f"somebody else is telling MLflow now; {pending} not told yet")
-    elif delivered:
-        note(f"MLflow was told {delivered} thing{'s' if delivered > 1 else ''}")
+def _print_summary(report: DeliveryReport) -> None:
+    for kind, count in report.not_mirrored.items():
+        note(f"`{kind}` has no place in MLflow: {_things(count)} kept in the registry only")
+    if report.busy:
+        note(f"somebody else is telling MLflow now; {report.pending} not told yet")
+    elif report.delivered:
+        note(f"MLflow was told {_things(report.delivered - sum(report.not_mirrored.values()))}")
     else:
         note("MLflow knows everything")
+
+
+def _things(count: int) -> str:
+    return f"{count} thing{'' if count == 1 else 's'}"
+
+
+@lineage.command()
+@click.option("--deep", is_flag=True, help="Download the adapters and compute their digests again.")
+@json_option
+@pass_app
+def verify(app: App, deep: bool, as_json: bool) -> None:
+    """Say where MLflow differs from what it was told.
+
+    Exit code 1 when it differs, when it was not told everything, and when it cannot be asked. Nothing is
+    mended by itself.
+    """
+    from adaptman.lifecycle.mirror import verify_mirror
+
+    with TerminalProgress() as progress:
+        report = verify_mirror(app.workspace(), deep=deep, progress=None if as_json else progress)
+    if as_json:
+        found = {
+            "differences": [one._asdict() for one in report.differences],
+            "warnings": [one._asdict() for one in report.warnings],
+        }
+        print_json({"same": report.same, **report._asdict(), **found})
+    else:
+        _print_differences(report)
+    if not report.same:
+        click.get_current_context().exit(1)
+
+
+def _print_differences(report: MirrorReport) -> None:
+    rows = [_cells(one) for one in [*report.differences, *report.warnings]]
+    if rows:
+        click.echo(table(["", "model", "version", "what", "told", "found"], rows))
+    if report.waiting:
+        note(f"{_things(report.waiting)} not told yet: run `adaptman lineage sync`")
+    if report.same:
+        note(f"MLflow holds {_things(report.told)} as told")
+    else:
+        note(f"MLflow differs in {_things(len(report.differences))}")
+    for hint in dict.fromkeys(one.hint for one in [*report.differences, *report.warnings] if one.hint):
+        note(f"hint: {hint}")
+
+
+def _cells(one: Difference) -> list[str]:
+    mark = "warn" if one.warning else "differs"
+    return [mark, one.model, f"v{one.version}" if one.version else "", one.what, one.expected, one.found]
 
 
 @lineage.command()

@@ -2,7 +2,8 @@
 
 Rows are written by the registry together with what they tell of; here they are told to MLflow in order, by
 one deliverer at a time in a home folder. A row that MLflow refuses holds up the later rows of its model line
-only; a store that is down ends the round.
+only; a store that is down ends the round. Aliases are not history: they are set when the last row of a line
+is told, to where the registry stands by then.
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from adaptman.config import ENVIRONMENT_PREFIX, Settings, redacted
 from adaptman.errors import AdaptmanError
+from adaptman.lifecycle.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
     from adaptman.lifecycle.workspace import Workspace
+    from adaptman.lineage.mirror import Mirror
     from registry.tables import OutboxRow
 
 LOCK_FILE = "lineage.lock"
@@ -32,11 +37,13 @@ LOG_FILE = "lineage.log"
 LOCK_WAIT_S = 0.5
 # Somebody who asks to wait does so while another process delivers what both of them want delivered.
 SYNC_WAIT_S = 600.0
+# Nobody watches a background delivery, so it may outlast a restart of the server; then the rows wait for the
+# next command.
+RETRY_AFTER_S = (1.0, 3.0, 9.0)
 PAGE = 100
 MAX_LOG_BYTES = 1_000_000
-
-OnProgress = Callable[[int, int], None]
-"""Called after each row: how many were delivered, and how many that will be with those already read."""
+NOT_MIRRORED = "not_mirrored"
+"""In the result of a row that MLflow has no place for: its kind."""
 
 
 class Messenger(Protocol):
@@ -46,15 +53,23 @@ class Messenger(Protocol):
         """Tell one thing, harmlessly if it was told before."""
         ...
 
+    def point(self, model: str, standing: Mapping[str, int | None]) -> dict[str, str]:
+        """Set the aliases of a model line to these versions."""
+        ...
+
 
 class DeliveryReport(NamedTuple):
-    """What a round did. `busy` means that somebody else delivers at the moment and nothing was done here."""
+    """What was done. `busy` means that somebody else delivers at the moment and nothing was done here.
+
+    `not_mirrored` counts by kind what MLflow has no place for; it waits no longer.
+    """
 
     delivered: int
     pending: int
     error: str | None = None
     hint: str = ""
     busy: bool = False
+    not_mirrored: Mapping[str, int] = MappingProxyType({})
 
 
 class PendingRow(NamedTuple):
@@ -74,6 +89,12 @@ def has_pending(workspace: Workspace) -> bool:
         return bool(reader.outbox_pending(1))
 
 
+def count_pending(workspace: Workspace) -> int:
+    """How many things MLflow must still be told."""
+    with workspace.registry.read() as reader:
+        return reader.outbox_count()
+
+
 def pending_rows(workspace: Workspace, *, limit: int = 1_000) -> list[PendingRow]:
     """What MLflow must still be told, oldest first."""
     with workspace.registry.read() as reader:
@@ -87,22 +108,33 @@ def pending_rows(workspace: Workspace, *, limit: int = 1_000) -> list[PendingRow
 def deliver_pending(
     workspace: Workspace,
     *,
-    on_progress: OnProgress | None = None,
+    full: bool = False,
+    progress: Progress | None = None,
     wait_s: float = LOCK_WAIT_S,
+    retry_after_s: Sequence[float] = (),
+    pause: Callable[[float], None] = time.sleep,
     messenger: Messenger | None = None,
 ) -> DeliveryReport:
     """Tell MLflow everything that is pending, in order. Never raises because MLflow is down.
 
+    `full` makes everything pending that was ever told, which fills an MLflow that was lost, and does no harm
+    to one that was not. A store that is down is tried again after so many seconds each.
+
     Raises:
         RegistryError: the registry cannot be read or written.
     """
-    work = _Delivery(workspace, on_progress or (lambda delivered, known: None), messenger)
-    while work.has_more():
-        with _only_one(workspace, wait_s) as first:
-            if not first:
-                return work.report(busy=True)
-            work.round()
-        # Somebody who was turned away while the lock was held may have left a row: look again.
+    work = _Delivery(workspace, progress or Silent(), messenger, again=full)
+    for seconds in (*retry_after_s, None):
+        while work.has_more():
+            with _only_one(workspace, wait_s) as first:
+                if not first:
+                    return work.report(busy=True)
+                work.round()
+            # Somebody who was turned away while the lock was held may have left a row: look again.
+        if seconds is None or not work.is_down:
+            break
+        pause(seconds)
+        work.start_over()
     return work.report()
 
 
@@ -128,24 +160,38 @@ class _Delivery:
     """One call of `deliver_pending`: what was done so far, and what holds up what."""
 
     workspace: Workspace
-    on_progress: OnProgress
+    progress: Progress
     messenger: Messenger | None
+    again: bool
+    """Whether what was told before must still be made pending."""
     delivered: int = 0
+    not_mirrored: Counter[str] = field(default_factory=Counter)
     failed: set[int] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
     error: AdaptmanError | None = None
-    stopped: bool = False
+    is_down: bool = False
 
     def has_more(self) -> bool:
-        return not self.stopped and bool(self._next_page())
+        return not self.is_down and (self.again or bool(self._next_page()))
+
+    def start_over(self) -> None:
+        self.is_down, self.error = False, None
+        self.failed.clear()
+        self.blocked.clear()
 
     def round(self) -> None:
-        while not self.stopped and (page := self._next_page()):
-            for at, row in enumerate(page, start=1):
+        if self.again:
+            # Under the lock, so that nobody marks a row as told that an older MLflow was told.
+            self.workspace.registry.write(lambda writer: writer.outbox_again())
+            self.again = False
+        self.progress.start("telling MLflow", count_pending(self.workspace) - len(self.failed))
+        while not self.is_down and (page := self._next_page()):
+            for row in page:
                 self._one(row)
-                self.on_progress(self.delivered, self.delivered + len(page) - at)
-                if self.stopped:
-                    break
+                if self.is_down:
+                    return
+                self.progress.advance(1, row.kind)
+        self.progress.finish(f"{self.delivered} told")
 
     def _next_page(self) -> list[OutboxRow]:
         with self.workspace.registry.read() as reader:
@@ -158,12 +204,22 @@ class _Delivery:
             self.failed.add(row.id)
             return
         try:
-            result = self._messenger().deliver(row.kind, row.key, row.payload)
+            result = self._tell(row, line)
         except AdaptmanError as error:
             self._failed(row, line, error)
             return
-        self.workspace.registry.write(lambda writer: writer.outbox_done(row.id, dict(result)))
+        self.workspace.registry.write(lambda writer: writer.outbox_done(row.id, result))
         self.delivered += 1
+        if NOT_MIRRORED in result:
+            self.not_mirrored[row.kind] += 1
+
+    def _tell(self, row: OutboxRow, line: str) -> dict[str, str]:
+        result = self._messenger().deliver(row.kind, row.key, row.payload)
+        with self.workspace.registry.read() as reader:
+            standing = reader.outbox_standing(row) if line else None
+        if standing is None:
+            return result
+        return {**result, **self._messenger().point(line, standing._asdict())}
 
     def _failed(self, row: OutboxRow, line: str, error: AdaptmanError) -> None:
         from adaptman.lineage.errors import StoreDownError
@@ -173,7 +229,7 @@ class _Delivery:
         self.failed.add(row.id)
         self.blocked.add(line)
         self.error = self.error or error
-        self.stopped = isinstance(error, StoreDownError)
+        self.is_down = isinstance(error, StoreDownError)
 
     def _messenger(self) -> Messenger:
         if self.messenger is None:
@@ -181,16 +237,16 @@ class _Delivery:
         return self.messenger
 
     def report(self, *, busy: bool = False) -> DeliveryReport:
-        pending = len(pending_rows(self.workspace))
+        pending = count_pending(self.workspace)
+        done = DeliveryReport(self.delivered, pending, not_mirrored=dict(self.not_mirrored))
         if busy:
-            return DeliveryReport(self.delivered, pending, "somebody else is telling MLflow now", busy=True)
+            return done._replace(error="somebody else is telling MLflow now", busy=True)
         if self.error is None:
-            return DeliveryReport(self.delivered, pending)
-        message, hint = redacted(self.error.message), redacted(self.error.hint)
-        return DeliveryReport(self.delivered, pending, message, hint)
+            return done
+        return done._replace(error=redacted(self.error.message), hint=redacted(self.error.hint))
 
 
-def open_mirror(workspace: Workspace) -> Messenger:
+def open_mirror(workspace: Workspace) -> Mirror:
     """The mirror that the settings name; the registry's first event identifies who writes."""
     from adaptman.lineage.mirror import Mirror
 

@@ -40,7 +40,7 @@ class Books:
         self.client = client
         self._uri = tracking_uri
         self._artifact_location = artifact_location
-        self._owner = owner
+        self.owner = owner
 
     # the line
 
@@ -66,7 +66,7 @@ class Books:
                 hint=f"run `mlflow experiments restore --experiment-id {found.experiment_id}`",
             )
         if self._is_unowned(found):
-            self.client.set_experiment_tag(found.experiment_id, OWNER, self._owner)
+            self.client.set_experiment_tag(found.experiment_id, OWNER, self.owner)
 
     def registered_model(self, model: str) -> str:
         """The name of the line's registered model.
@@ -79,7 +79,7 @@ class Books:
         if found is None:
             self.client.create_registered_model(name, tags={**self._owner_tags(), tag("model"): model})
         elif self._is_unowned(found):
-            self.client.set_registered_model_tag(name, OWNER, self._owner)
+            self.client.set_registered_model_tag(name, OWNER, self.owner)
         return name
 
     def _find_registered_model(self, name: str) -> RegisteredModel | None:
@@ -88,16 +88,16 @@ class Books:
 
     def _is_unowned(self, found: Experiment | RegisteredModel) -> bool:
         owner = found.tags.get(OWNER)
-        if self._owner and owner and owner != self._owner:
+        if self.owner and owner and owner != self.owner:
             raise ForeignLineError(
                 f"`{found.name}` in MLflow belongs to another registry (`{owner[:12]}`, this one is "
-                f"`{self._owner[:12]}`)",
+                f"`{self.owner[:12]}`)",
                 hint="use another name for the model line, or another tracking URI",
             )
-        return bool(self._owner) and not owner
+        return bool(self.owner) and not owner
 
     def _owner_tags(self) -> dict[str, str]:
-        return {OWNER: self._owner} if self._owner else {}
+        return {OWNER: self.owner} if self.owner else {}
 
     def _line_location(self, model: str) -> str | None:
         location = self._artifact_location
@@ -174,30 +174,73 @@ class Books:
     def logged_model(
         self, experiment_id: str, key: str, *, name: str, run_id: str, directory: Path, model_type: str
     ) -> str:
-        """The id of the logged model with that key, complete with the files of `directory`."""
+        """The id of the logged model with that key, complete with the files of `directory`.
+
+        Files that are there with their sizes are not written again: somebody may be reading them.
+        """
         found = self.find_logged_model(experiment_id, key)
         model = found or self.client.create_logged_model(
             experiment_id, name=name, source_run_id=run_id, tags={KEY: key}, model_type=model_type
         )
-        if model.status != "READY":
+        ready = model.status == "READY"
+        if not ready or not sizes_below(directory).items() <= self.model_files(model.model_id).items():
             self.client.log_model_artifacts(model.model_id, str(directory))
+        if not ready:
             self.client.finalize_logged_model(model.model_id, "READY")
         return str(model.model_id)
 
+    def model_files(self, model_id: str, path: str | None = None) -> dict[str, int]:
+        """The files of a logged model by path, with their sizes in bytes."""
+        found: dict[str, int] = {}
+        for one in self.client.list_logged_model_artifacts(model_id, path):
+            inside = self.model_files(model_id, one.path) if one.is_dir else {one.path: one.file_size or 0}
+            found |= inside
+        return found
+
+    def download_model(self, model_id: str, folder: Path) -> Path:
+        """Copy the files of a logged model to somewhere below `folder`, and say where."""
+        from mlflow.artifacts import download_artifacts
+
+        location = self.client.get_logged_model(model_id).artifact_location
+        return Path(download_artifacts(location, dst_path=str(folder), tracking_uri=self._uri))
+
     def find_version(self, name: str, number: int) -> ModelVersion | None:
         """The registered version that stands for version `number` of the line, unless it was deleted."""
+        return next(iter(self._versions_of(name, number)), None)
+
+    def _versions_of(self, name: str, number: int) -> list[ModelVersion]:
+        """More than one only while a version is replaced, or after somebody else's work; oldest first."""
         wanted = f"name = '{name}' and tags.`{tag('version')}` = '{number}'"
-        found = self.client.search_model_versions(wanted, max_results=1)
-        return found[0] if found else None
+        return sorted(self.client.search_model_versions(wanted), key=lambda one: int(one.version))
 
     def model_version(
         self, name: str, number: int, *, tags: Mapping[str, str], run_id: str, model_id: str
     ) -> str:
-        """MLflow's own number of the registered version that stands for version `number` of the line."""
-        found = self.find_version(name, number)
-        if found is not None:
-            self.tag_version(found, tags)
-            return str(found.version)
+        """MLflow's own number of the registered version that stands for version `number` of the line.
+
+        A version's source is fixed in MLflow. One that was made from another logged model, which somebody
+        deleted since, is replaced.
+        """
+        standing = self._versions_of(name, number)
+        good = next((one for one in standing if one.source == f"models:/{model_id}"), None)
+        if good is not None:
+            self.tag_version(good, tags)
+        kept = good.version if good else self._new_version(name, number, tags, run_id, model_id)
+        for one in standing:
+            if one is not good:
+                self._replace(one, str(kept))
+        return str(kept)
+
+    def _replace(self, former: ModelVersion, kept: str) -> None:
+        """Deleting a version deletes its aliases, anybody's: they move first."""
+        for alias, number in self.aliases(former.name).items():
+            if number == str(former.version):
+                self.client.set_registered_model_alias(former.name, alias, kept)
+        self.client.delete_model_version(former.name, str(former.version))
+
+    def _new_version(
+        self, name: str, number: int, tags: Mapping[str, str], run_id: str, model_id: str
+    ) -> str:
         with global_uri(self._uri):
             made = self.client.create_model_version(
                 name,
@@ -215,7 +258,18 @@ class Books:
             if found.tags.get(tag_name) != value:
                 self.client.set_model_version_tag(found.name, str(found.version), tag_name, value)
 
+    def tag_registered_model(self, name: str, tags: Mapping[str, str]) -> None:
+        """Set tags of the registered model."""
+        for tag_name, value in tags.items():
+            self.client.set_registered_model_tag(name, tag_name, value)
+
     def aliases(self, name: str) -> dict[str, str]:
         """The registered model's aliases, each with MLflow's own version number."""
         found: dict[str, Any] = dict(self.client.get_registered_model(name).aliases)
         return {alias: str(version) for alias, version in found.items()}
+
+
+def sizes_below(directory: Path) -> dict[str, int]:
+    """The files of a directory by path, with their sizes in bytes."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from adaptman.errors import LineageError
 from adaptman.lineage.errors import StoreDownError
 from adaptman.lineage.names import public_uri
 
@@ -27,12 +29,16 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _SHORT = {
-    # MLflow's own are 120 s and 7 retries: a dead server would be waited for for half an hour.
+    # MLflow's own is 120 s: a dead server would be waited for for half an hour.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "PGCONNECT_TIMEOUT": "5",
 }
-_PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(PROBE_TIMEOUT_S), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+_ONCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+_PROBE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(PROBE_TIMEOUT_S), **_ONCE}
+
+SUPPORTED = ("http", "https", "sqlite", "postgresql")
+_NO_ANSWER = re.compile(r"failed with (timeout )?exception|error code (429|50[234])\b")
+"""How MLflow words that a call found nobody, or nobody who would listen now."""
 
 _global_uri = threading.Lock()
 
@@ -46,13 +52,51 @@ def connect(tracking_uri: str) -> MlflowClient:
     """A client of the store at `tracking_uri`; a new database gets its tables.
 
     Raises:
+        LineageError: it is no kind of store that is supported.
         StoreDownError: nothing answers there, or its schema is of another age.
     """
+    check_uri(tracking_uri)
     _hush()
     try:
         return _opened(tracking_uri)
     except Exception as error:
         raise _unreachable(tracking_uri, error) from error
+
+
+def check_uri(tracking_uri: str) -> None:
+    """Refuse a store that was never tried.
+
+    Raises:
+        LineageError: the message names its scheme, the hint what is supported.
+    """
+    scheme = tracking_uri.partition("://")[0].partition("+")[0]
+    if "://" in tracking_uri and scheme in SUPPORTED:
+        return
+    kind = tracking_uri.partition(":")[0]
+    why = {
+        "databricks": "`databricks` was never tried",
+        "postgres": "MLflow does not know `postgres:`",
+    }.get(kind, f"MLflow at `{public_uri(tracking_uri)}` is no store that can be told")
+    hint = (
+        "set `tracking_uri` to a server (`http://…`, `https://…`) or a database (`sqlite:///…`, `postgresql://…`)"
+        "; folders of files are refused by MLflow 3 itself"
+    )
+    raise LineageError(why, hint=hint)
+
+
+@contextmanager
+def each_call_once() -> Iterator[None]:
+    """MLflow's own retries switched off.
+
+    They repeat a call whose answer was lost, which makes a second run or version. The outbox looks first.
+    """
+    with _environment(_ONCE):
+        yield
+
+
+def is_no_answer(error: BaseException) -> bool:
+    """Whether a call failed because nobody answered it, or asked to be left alone for now."""
+    return _NO_ANSWER.search(str(error)) is not None
 
 
 def answers(client: MlflowClient) -> bool:

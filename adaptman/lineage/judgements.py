@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from adaptman.lineage.books import Books
@@ -21,7 +22,7 @@ def deliver_suite_run(books: Books, outbox_key: str, payload: Payload) -> dict[s
     start = end - int(payload["duration_s"] * 1000)
     parent = _version_run(books, experiment_id, version, start)
     name = f"suite: {payload['suite']}"
-    run_id = books.run(experiment_id, f"suite/{file_name(outbox_key)}", name, start=start, parent=parent)
+    run_id = books.run(experiment_id, suite_run_key(outbox_key), name, start=start, parent=parent)
     about = {field: payload.get(field) for field in ("suite", "suite_digest", "metric", "outputs_digest")}
     tags = tag_values({**version.tags, **about, "kind": "suite", "suite_kind": payload["kind"]})
     books.describe_run(run_id, tags=tags)
@@ -29,7 +30,7 @@ def deliver_suite_run(books: Books, outbox_key: str, payload: Payload) -> dict[s
     model = books.find_logged_model(experiment_id, version.key)
     model_id = str(model.model_id) if model is not None else None
     books.log_inputs(run_id, [suite.as_input()], [model_id] if model_id else [])
-    books.log_metrics(run_id, _figures(payload, suite, model_id, end))
+    books.log_metrics(run_id, _metrics(payload, suite, model_id, end))
     books.log_metrics(parent, _headline(payload, end))
     books.finish(run_id, end)
     return {"experiment_id": experiment_id, "run_id": run_id, **({"model_id": model_id} if model_id else {})}
@@ -40,20 +41,33 @@ def _version_run(books: Books, experiment_id: str, version: Version, start: int)
     return books.run(experiment_id, version.key, f"update → {version.name}", start=start)
 
 
-def _figures(payload: Payload, suite: DataSet, model_id: str | None, at: int) -> list[Metric]:
+def _metrics(payload: Payload, suite: DataSet, model_id: str | None, at: int) -> list[Metric]:
     from mlflow.entities import Metric
 
-    plain = [
-        Metric(name, float(payload[name]), at, 0) for name in ("value", "low", "high", "n", "duration_s")
-    ]
+    plain = [Metric(name, value, at, 0) for name, value in figures(payload).items()]
     if model_id is None:
         return plain
+    return plain + [
+        Metric(name, value, at, 0, model_id, suite.name, suite.short_digest)
+        for name, value in model_figures(payload).items()
+    ]
+
+
+def suite_run_key(outbox_key: str) -> str:
+    """What the run of a suite is found by."""
+    return f"suite/{file_name(outbox_key)}"
+
+
+def figures(payload: Payload) -> dict[str, float]:
+    """The metrics of a suite's own run."""
+    return {name: float(payload[name]) for name in ("value", "low", "high", "n", "duration_s")}
+
+
+def model_figures(payload: Payload) -> dict[str, float]:
+    """The metrics of a suite on the logged model."""
     stem = f"suite/{payload['suite']}"
     named = {stem: "value", f"{stem}/low": "low", f"{stem}/high": "high", f"{stem}/n": "n"}
-    return plain + [
-        Metric(key(name), float(payload[field]), at, 0, model_id, suite.name, suite.short_digest)
-        for name, field in named.items()
-    ]
+    return {key(name): float(payload[field]) for name, field in named.items()}
 
 
 def _headline(payload: Payload, at: int) -> list[Metric]:
@@ -68,15 +82,9 @@ def deliver_decision(books: Books, outbox_key: str, payload: Payload) -> dict[st
     experiment_id = books.experiment(version.model)
     at = milliseconds(payload["created_at"])
     run_id = _version_run(books, experiment_id, version, at)
-    tags = {
-        "decision": payload["verdict"],
-        "decision_at": payload["created_at"],
-        "decision_champion": payload.get("champion"),
-        "policy": payload["policy"],
-        "policy_digest": payload["policy_digest"],
-    }
+    tags = decision_tags(payload)
     books.describe_run(run_id, tags=tag_values(tags))
-    books.client.log_dict(run_id, dict(payload), f"decisions/{file_name(outbox_key)}.json")
+    books.client.log_dict(run_id, dict(payload), decision_file(outbox_key))
     result = {"experiment_id": experiment_id, "run_id": run_id}
     model = books.find_logged_model(experiment_id, version.key)
     if model is not None:
@@ -90,25 +98,63 @@ def deliver_decision(books: Books, outbox_key: str, payload: Payload) -> dict[st
     return result
 
 
+def decision_tags(payload: Payload) -> dict[str, object]:
+    """What a decision says of its version."""
+    return {
+        "decision": payload["verdict"],
+        "decision_at": payload["created_at"],
+        "decision_champion": payload.get("champion"),
+        "policy": payload["policy"],
+        "policy_digest": payload["policy_digest"],
+    }
+
+
+def decision_file(outbox_key: str) -> str:
+    """The artifact that holds a decision whole."""
+    return f"decisions/{file_name(outbox_key)}.json"
+
+
 def deliver_champion(books: Books, payload: Payload) -> dict[str, str]:
-    """The champion moved: both aliases follow.
+    """The champion moved: what became champion says since when and why. `point` moves the aliases."""
+    return _mark(books, payload, move_tags(payload))
+
+
+def deliver_ended(books: Books, payload: Payload) -> dict[str, str]:
+    """Nobody wants a version any more, or it failed: it says so."""
+    return _mark(books, payload, ended_tags(payload))
+
+
+def _mark(books: Books, payload: Payload, tags: Mapping[str, object]) -> dict[str, str]:
+    """Tags on a registered version, unless it was deleted."""
+    version = Version.of(payload)
+    name = books.registered_model(version.model)
+    found = books.find_version(name, version.number)
+    if found is None:
+        return {"registered_model": name}
+    books.tag_version(found, tag_values(tags))
+    return {"registered_model": name, "model_version": str(found.version)}
+
+
+def point(books: Books, model: str, standing: Mapping[str, int | None]) -> dict[str, str]:
+    """Set the aliases, in the order of `standing`: a champion that goes is replaced in one call.
 
     An alias whose version was deleted in MLflow is taken away, since it would point at the wrong one; the
     registered model's tags still name the right numbers.
     """
-    version, previous = Version.of(payload), payload.get("previous")
-    name = books.registered_model(version.model)
-    result = {"registered_model": name}
+    name = books.registered_model(model)
     before = books.aliases(name)
-    for alias, number in (("champion", version.number), ("previous", previous)):
+    result: dict[str, str] = {}
+    for alias, number in standing.items():
         found = books.find_version(name, number) if number is not None else None
         _move_alias(books, name, alias, found, before)
         result |= {alias: str(found.version)} if found else {}
-        if found and alias == "champion":
-            books.tag_version(found, tag_values(_move_tags(payload)))
-    for tag_name, value in tag_values({"champion": version.number, "previous": previous or "none"}).items():
-        books.client.set_registered_model_tag(name, tag_name, value)
+    books.tag_registered_model(name, tag_values(standing_tags(standing)))
     return result
+
+
+def standing_tags(standing: Mapping[str, int | None]) -> dict[str, object]:
+    """The registry's own numbers of the versions that the aliases name."""
+    return {alias: "none" if number is None else number for alias, number in standing.items()}
 
 
 def _move_alias(
@@ -120,10 +166,21 @@ def _move_alias(
         books.client.delete_registered_model_alias(name, alias)
 
 
-def _move_tags(payload: Payload) -> dict[str, object]:
+def move_tags(payload: Payload) -> dict[str, object]:
+    """What becoming champion says of a version."""
     return {
         "champion_since": payload["at"],
         "champion_cause": payload["cause"],
         "champion_by": payload.get("actor"),
         "waiver": payload.get("waiver"),
+    }
+
+
+def ended_tags(payload: Payload) -> dict[str, object]:
+    """What the end of a version says of it."""
+    return {
+        "state": payload["state"],
+        "state_reason": payload["reason"],
+        "state_since": payload["at"],
+        "state_by": payload["actor"],
     }

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import AdaptmanError, LineageError
+from adaptman.lineage.audit import Difference, Line, audit
 from adaptman.lineage.books import Books
-from adaptman.lineage.client import Connect, answers, connect, reason
+from adaptman.lineage.client import Connect, answers, connect, each_call_once, is_no_answer, reason
 from adaptman.lineage.errors import StoreDownError
-from adaptman.lineage.judgements import deliver_champion, deliver_decision, deliver_suite_run
+from adaptman.lineage.judgements import (
+    deliver_champion,
+    deliver_decision,
+    deliver_ended,
+    deliver_suite_run,
+    point,
+)
 from adaptman.lineage.names import public_uri
 from adaptman.lineage.versions import deliver_base, deliver_trained
 
@@ -60,18 +68,46 @@ class Mirror:
     def deliver(self, kind: str, key: str, payload: Mapping[str, Any]) -> dict[str, str]:
         """Tell MLflow one thing; what it has heard before is not doubled. Returns MLflow's ids.
 
+        What it has no place for is said to be so in the result, and holds up nothing.
+
         Raises:
             StoreDownError: the store does not answer.
             LineageError: the store answers and refuses this.
             ArtifactError: an object that is to be shown in MLflow is missing or damaged.
         """
+        with self._explained(f"could not be told `{key}`") as books:
+            return self._dispatch(books, kind, key, payload)
+
+    def point(self, model: str, standing: Mapping[str, int | None]) -> dict[str, str]:
+        """Set a line's aliases to these versions, in this order; the result has MLflow's numbers.
+
+        Raises:
+            StoreDownError: the store does not answer.
+            LineageError: the store answers and refuses this.
+        """
+        with self._explained(f"could not be told the aliases of `{model}`") as books:
+            return point(books, model, standing)
+
+    def differences(self, line: Line, *, deep: bool = False) -> list[Difference]:
+        """Where MLflow differs from what it was told of one model line; `deep` reads the adapters' files.
+
+        Raises:
+            LineageError: MLflow cannot be asked.
+            ArtifactError: an adapter's list of files cannot be read from the object store.
+        """
+        with self._explained(f"could not be asked about `{line.model}`") as books:
+            return list(audit(books, self._store, line, deep=deep))
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[Books]:
         books = self._books
         try:
-            return self._dispatch(books, kind, key, payload)
+            with each_call_once():
+                yield books
         except AdaptmanError:
             raise
         except Exception as error:
-            raise self._explain(key, error) from error
+            raise self._explain(what, error) from error
 
     def _dispatch(self, books: Books, kind: str, key: str, payload: Mapping[str, Any]) -> dict[str, str]:
         match kind:
@@ -85,15 +121,15 @@ class Mirror:
                 return deliver_decision(books, key, payload)
             case "champion.moved":
                 return deliver_champion(books, payload)
-        raise LineageError(
-            f"outbox row `{key}` is of a kind that is not known here: `{kind}`", hint="upgrade adaptman"
-        )
+            case "version.ended":
+                return deliver_ended(books, payload)
+        return {"not_mirrored": kind}
 
-    def _explain(self, key: str, error: Exception) -> LineageError:
+    def _explain(self, what: str, error: Exception) -> LineageError:
         """Tell a store that is down from one that refuses: the second still answers a small question."""
         said = f"{type(error).__name__}: {reason(error, self.tracking_uri)}"
-        if answers(self.client):
-            return LineageError(f"MLflow could not be told `{key}`: {said}")
+        if not is_no_answer(error) and answers(self.client):
+            return LineageError(f"MLflow {what}: {said}")
         return StoreDownError(
             f"MLflow does not answer at `{public_uri(self.tracking_uri)}` any more: {said}",
             hint="nothing is lost: `adaptman lineage sync` delivers once it answers again",

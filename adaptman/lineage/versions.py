@@ -30,7 +30,7 @@ def deliver_trained(books: Books, store: ObjectStore, payload: Payload) -> dict[
     start = milliseconds(payload["started_at"])
     run_id = books.run(experiment_id, version.key, f"update → {version.name}", start=start)
     parent_model_id = _parent_model_id(books, experiment_id, payload["parent"])
-    books.describe_run(run_id, params=parameters(payload["recipe"]), tags=tag_values(_version_tags(payload)))
+    books.describe_run(run_id, params=parameters(payload["recipe"]), tags=tag_values(trained_tags(payload)))
     books.log_inputs(run_id, _datasets(payload), [parent_model_id] if parent_model_id else [])
     _replay(books, experiment_id, run_id, payload)
     _training(books, store, experiment_id, run_id, payload)
@@ -43,7 +43,7 @@ def deliver_trained(books: Books, store: ObjectStore, payload: Payload) -> dict[
             directory=directory,
             model_type="adapter",
         )
-    tags = {**_version_tags(payload), "parent_model_id": parent_model_id, "model_id": model_id}
+    tags = {**trained_tags(payload), "parent_model_id": parent_model_id, "model_id": model_id}
     registered = _register(books, version, run_id, model_id, tags)
     books.finish(run_id, milliseconds(payload["finished_at"]))
     return {"experiment_id": experiment_id, "run_id": run_id, "model_id": model_id, **registered}
@@ -56,7 +56,7 @@ def deliver_base(books: Books, payload: Payload) -> dict[str, str]:
     at = milliseconds(payload["created_at"])
     run_id = books.run(experiment_id, version.key, "base", start=at)
     about = {name: payload[name] for name in ("base_digest", "base_source")}
-    tags: dict[str, object] = {**version.tags, **about, "actor": payload.get("actor"), "kind": "base"}
+    tags = base_tags(payload)
     books.describe_run(run_id, params=parameters(about), tags=tag_values(tags))
     with TemporaryDirectory(prefix="adaptman-") as folder:
         (Path(folder) / "base.json").write_text(json.dumps(dict(payload), indent=2), encoding="utf-8")
@@ -73,7 +73,14 @@ def deliver_base(books: Books, payload: Payload) -> dict[str, str]:
     return {"experiment_id": experiment_id, "run_id": run_id, "model_id": model_id, **registered}
 
 
-def _version_tags(payload: Payload) -> dict[str, object]:
+def base_tags(payload: Payload) -> dict[str, object]:
+    """What is said of a base wherever it is found."""
+    about = {name: payload[name] for name in ("base_digest", "base_source")}
+    return {**Version.of(payload).tags, **about, "actor": payload.get("actor"), "kind": "base"}
+
+
+def trained_tags(payload: Payload) -> dict[str, object]:
+    """What is said of an update wherever it is found."""
     from adaptman import __version__
 
     schema = payload.get("tool_schema") or {}

@@ -59,10 +59,27 @@ def record(workspace: Workspace, name: str = "shop") -> None:
 def _story(writer: Writer, name: str, adapter: str, curves: str) -> None:
     model = writer.add_model(name, "b" * 64, "smollm2", {})
     base = writer.add_base_version(model.id, base_digest="b" * 64)
-    examples = writer.add_example_set(model.id, object_digest="e" * 64, count=48, tool_schema_id=None)
+    number = _candidate(writer, model.id, base.id, adapter, curves)
+    writer.promote(model.id, number)
+
+
+def add_challenger(workspace: Workspace, name: str = "shop") -> int:
+    """The number of another update of that line that passed and waits to be promoted."""
+    with workspace.registry.read() as reader:
+        model = reader.model(name)
+        champion = reader.champion(model.id)
+        assert champion is not None
+        assert champion.adapter_id is not None
+        adapter = reader.adapter(champion.adapter_id).tree_digest
+    curves = champion.curves_digest or ""
+    return workspace.registry.write(lambda writer: _candidate(writer, model.id, champion.id, adapter, curves))
+
+
+def _candidate(writer: Writer, model_id: int, champion_id: int, adapter: str, curves: str) -> int:
+    examples = writer.add_example_set(model_id, object_digest="e" * 64, count=48, tool_schema_id=None)
     version = writer.start_version(
-        model.id,
-        parent_id=base.id,
+        model_id,
+        parent_id=champion_id,
         base_digest="b" * 64,
         recipe={"lora": {"rank": 8}},
         recipe_digest="8" * 64,
@@ -74,8 +91,8 @@ def _story(writer: Writer, name: str, adapter: str, curves: str) -> None:
     writer.finish_training(
         version.id, adapter_id=row.id, replay_set_id=None, curves_digest=curves, summary={"steps": 12}
     )
-    _judge(writer, model.id, version.id, base.id)
-    writer.promote(model.id, version.number)
+    _judge(writer, model_id, version.id, champion_id)
+    return version.number
 
 
 def _judge(writer: Writer, model_id: int, version_id: int, champion_id: int) -> None:

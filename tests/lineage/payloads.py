@@ -112,3 +112,21 @@ def moved(number: int, previous: int | None, cause: str = "promote", at: str = "
         "at": f"2026-01-02T{at}:00.000000Z",
     }
     return Row("champion.moved", f"champion.moved:version/{MODEL}/{number}:{at}", payload)
+
+
+def ended(number: int, state: str = "discarded", at: str = "10:09") -> Row:
+    payload = {
+        **_about(number),
+        "state": state,
+        "reason": "nobody wants it",
+        "actor": "ada@host",
+        "at": f"2026-01-02T{at}:00.000000Z",
+    }
+    return Row("version.ended", f"version.ended:version/{MODEL}/{number}:{at}", payload)
+
+
+def standing(
+    champion: int | None, previous: int | None = None, challenger: int | None = None
+) -> dict[str, int | None]:
+    """Where the aliases belong, as the outbox hands it to the mirror."""
+    return {"champion": champion, "previous": previous, "challenger": challenger}

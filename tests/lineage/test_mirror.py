@@ -15,7 +15,15 @@ from adaptman.lineage.mirror import Mirror
 from tests.lineage import payloads
 from tests.lineage.census import census
 from tests.lineage.conftest import Objects
-from tests.lineage.payloads import BASE_DIGEST, EXAMPLES_DIGEST, REPLAY_DIGEST, SCHEMA_DIGEST, Row
+from tests.lineage.payloads import (
+    BASE_DIGEST,
+    EXAMPLES_DIGEST,
+    MODEL,
+    REPLAY_DIGEST,
+    SCHEMA_DIGEST,
+    Row,
+    standing,
+)
 
 
 def tell(mirror: Mirror, *rows: Row) -> dict[str, Any]:
@@ -173,24 +181,70 @@ def test_a_decision_is_tags_and_its_reasons_a_file(mirror: Mirror, objects: Obje
     assert found["models"][0]["tags"]["adaptman.decision"] == "refuse"
 
 
-def test_aliases_follow_promotion_and_rollback(mirror: Mirror, objects: Objects) -> None:
+def test_aliases_stand_where_the_registry_stands(mirror: Mirror, objects: Objects) -> None:
     moves = [
-        (payloads.moved(1, None, "init"), {"champion": "1"}),
-        (payloads.moved(2, 1), {"champion": "2", "previous": "1"}),
-        (payloads.moved(1, 2, "rollback"), {"champion": "1", "previous": "2"}),
-        (payloads.moved(2, None, "rollback"), {"champion": "2"}),
+        (standing(1), {"champion": "1"}),
+        (standing(1, None, 2), {"champion": "1", "challenger": "2"}),
+        (standing(2, 1), {"champion": "2", "previous": "1"}),
+        (standing(1, 2, 2), {"champion": "1", "previous": "2", "challenger": "2"}),
+        (standing(2), {"champion": "2"}),
     ]
     tell(mirror, payloads.base(), objects.trained(2))
-    for row, expected in moves:
-        assert expected == tell(mirror, row)["registered"][0]["aliases"]
+    for wanted, expected in moves:
+        assert mirror.point(MODEL, wanted) == expected
+        (registered,) = census(mirror.client)["registered"]
+        assert registered["aliases"] == expected
+        assert {name: registered["tags"][f"adaptman.{name}"] for name in wanted} == {
+            name: str(number or "none") for name, number in wanted.items()
+        }
+
+
+def test_a_reader_never_sees_no_champion(mirror: Mirror, objects: Objects) -> None:
+    """After each call to MLflow there is one, and it is the former or the new one."""
+    tell(mirror, payloads.base(), objects.trained(2))
+    mirror.point(MODEL, standing(1, None, 2))
+    seen: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            made = getattr(client, name)
+
+            def call(*arguments: Any, **options: Any) -> Any:
+                answer = made(*arguments, **options)
+                seen.append(str(client.get_model_version_by_alias("adaptman.shop", "champion").version))
+                return answer
+
+            return call
+
+    client = mirror.client
+    mirror._books.client = Watched()  # type: ignore[assignment]
+    mirror.point(MODEL, standing(2, 1))
+    assert len(seen) > 3
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == ("1", "2")
+
+
+def test_what_became_champion_says_since_when(mirror: Mirror, objects: Objects) -> None:
+    found = tell(mirror, payloads.base(), objects.trained(2), payloads.moved(2, 1))
+    _, _, _, tags = found["registered"][0]["versions"][1]
+    assert (tags["adaptman.champion_cause"], tags["adaptman.champion_by"]) == ("promote", "ada@host")
+    assert "aliases" not in tags
+
+
+def test_a_version_that_was_discarded_says_so(mirror: Mirror, objects: Objects) -> None:
+    found = tell(mirror, payloads.base(), objects.trained(2), payloads.ended(2))
+    _, _, _, tags = found["registered"][0]["versions"][1]
+    assert (tags["adaptman.state"], tags["adaptman.state_reason"]) == ("discarded", "nobody wants it")
 
 
 def test_an_alias_never_points_at_another_version_than_the_registry_says(
     mirror: Mirror, objects: Objects
 ) -> None:
-    tell(mirror, payloads.base(), objects.trained(2), payloads.moved(1, None))
+    tell(mirror, payloads.base(), objects.trained(2))
+    mirror.point(MODEL, standing(1))
     mirror.client.delete_model_version("adaptman.shop", "2")
-    (registered,) = tell(mirror, payloads.moved(2, 1))["registered"]
+    mirror.point(MODEL, standing(2, 1))
+    (registered,) = census(mirror.client)["registered"]
     assert registered["aliases"] == {"previous": "1"}
     assert registered["tags"]["adaptman.champion"] == "2"
 
@@ -200,7 +254,8 @@ def test_numbers_of_mlflow_are_not_assumed_to_be_ours(mirror: Mirror, objects: O
     mirror.client.create_model_version("adaptman.shop", "s3://somewhere/else")
     result = mirror.deliver(*objects.trained(2))
     assert result["model_version"] == "2"
-    tell(mirror, payloads.base(), payloads.moved(2, 1))
+    tell(mirror, payloads.base())
+    mirror.point(MODEL, standing(2, 1))
     assert mirror.client.get_registered_model("adaptman.shop").aliases == {"champion": 2, "previous": 3}
 
 
@@ -263,9 +318,30 @@ def test_what_mlflow_refuses_is_not_a_store_that_is_down(mirror: Mirror) -> None
     assert not isinstance(caught.value, StoreDownError)
 
 
-def test_a_kind_that_is_not_known(mirror: Mirror) -> None:
-    with pytest.raises(LineageError, match=r"`model\.eaten`"):
-        mirror.deliver("model.eaten", "key", {})
+def test_a_kind_that_is_not_known_is_said_to_be_so_and_changes_nothing(mirror: Mirror) -> None:
+    tell(mirror, payloads.base())
+    before = census(mirror.client)
+    assert mirror.deliver("model.eaten", "key", {"model": MODEL}) == {"not_mirrored": "model.eaten"}
+    assert census(mirror.client) == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("file:///tmp/mlruns", "`file:///tmp/mlruns`"),
+        ("mlruns", "`mlruns`"),
+        ("databricks", "`databricks` was never tried"),
+        ("databricks://profile", "`databricks` was never tried"),
+        ("mysql://me:secret@host/mlflow", r"`mysql://me:\*\*\*@host/mlflow`"),
+        ("postgres://host/mlflow", "does not know `postgres:`"),
+    ],
+)
+def test_a_store_that_is_not_supported_is_refused_beforehand(uri: str, said: str, objects: Objects) -> None:
+    with pytest.raises(LineageError, match=said) as caught:
+        Mirror(uri, objects.store, "/nowhere").deliver(*payloads.base())
+    assert "http://…" in caught.value.hint
+    assert "sqlite:///…" in caught.value.hint
+    assert not isinstance(caught.value, StoreDownError)
 
 
 @pytest.mark.parametrize("broken", ["folder", "garbage"])

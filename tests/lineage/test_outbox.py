@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from adaptman.errors import ArtifactError
 from adaptman.lifecycle import outbox
@@ -19,6 +20,7 @@ from adaptman.lifecycle.outbox import DeliveryReport, deliver_pending, pending_r
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.lineage.client import connect
 from adaptman.lineage.errors import StoreDownError
+from registry.writer import Writer
 from tests.lineage.census import census
 from tests.lineage.conftest import until
 from tests.lineage.line import KINDS_TOLD, pending, record, workspace_with
@@ -39,12 +41,17 @@ class Listener:
 
     def __init__(self, trouble: Trouble = lambda kind, payload: None) -> None:
         self.heard: list[tuple[str, str]] = []
+        self.pointed: list[tuple[str, dict[str, int | None]]] = []
         self.trouble = trouble
 
     def deliver(self, kind: str, key: str, payload: Mapping[str, Any]) -> dict[str, str]:
         self.trouble(kind, payload)
         self.heard.append((payload["model"], kind))
         return {"run_id": f"run of {key}"}
+
+    def point(self, model: str, standing: Mapping[str, int | None]) -> dict[str, str]:
+        self.pointed.append((model, dict(standing)))
+        return {}
 
 
 def fail_on(kind: str, error: Exception, model: str = "shop") -> Trouble:
@@ -63,6 +70,7 @@ def test_everything_reaches_mlflow(workspace: Workspace) -> None:
     with workspace.registry.read() as reader:
         rows, events = reader.outbox_rows(), reader.events(limit=1)
     assert [row.result is not None and "registered_model" in row.result for row in rows].count(True) == 5
+    assert (rows[-1].result or {})["champion"] == "2"
     assert found["registered"][0]["tags"]["adaptman.registry"] == events[0].hash
     assert (workspace.settings.home / "mlartifacts" / "shop").is_dir()
 
@@ -81,11 +89,20 @@ def test_with_nothing_to_tell_mlflow_is_not_opened(workspace: Workspace) -> None
 
 
 def test_progress_is_told_after_each_row(workspace: Workspace) -> None:
-    seen: list[tuple[int, int]] = []
-    deliver_pending(
-        workspace, messenger=Listener(), on_progress=lambda done, known: seen.append((done, known))
-    )
-    assert seen == [(done, len(KINDS_TOLD)) for done in range(1, len(KINDS_TOLD) + 1)]
+    seen: list[tuple[object, ...]] = []
+
+    class Watch:
+        def start(self, phase: str, total: int) -> None:
+            seen.append((phase, total))
+
+        def advance(self, units: int, note: str = "") -> None:
+            seen.append((units, note))
+
+        def finish(self, note: str = "") -> None:
+            seen.append((note,))
+
+    deliver_pending(workspace, messenger=Listener(), progress=Watch())
+    assert seen == [("telling MLflow", 6), *((1, kind) for kind in KINDS_TOLD), ("6 told",)]
 
 
 def test_a_store_that_is_down_ends_the_round(workspace: Workspace) -> None:
@@ -120,6 +137,82 @@ def test_many_refused_rows_do_not_hide_the_others(
     record(workspace, "other")
     listener = Listener(fail_on("version.base", ArtifactError("damaged")))
     assert deliver_pending(workspace, messenger=listener).delivered == len(KINDS_TOLD)
+
+
+def test_a_store_that_is_down_is_tried_again_with_longer_pauses_and_a_bound(workspace: Workspace) -> None:
+    pauses: list[float] = []
+    down = Listener(fail_on("version.base", StoreDownError("MLflow does not answer")))
+    report = deliver_pending(
+        workspace, messenger=down, retry_after_s=outbox.RETRY_AFTER_S, pause=pauses.append
+    )
+    assert pauses == list(outbox.RETRY_AFTER_S) == sorted(pauses)
+    assert (report.delivered, report.pending, report.error) == (0, 6, "MLflow does not answer")
+    assert pending_rows(workspace)[0].attempts == 1 + len(pauses)
+
+
+def test_a_store_that_comes_back_meanwhile_is_told_everything(workspace: Workspace) -> None:
+    listener = Listener(fail_on("version.trained", StoreDownError("MLflow does not answer")))
+
+    def mend(seconds: float) -> None:
+        listener.trouble = lambda kind, payload: None
+
+    report = deliver_pending(workspace, messenger=listener, retry_after_s=(1, 3), pause=mend)
+    assert report == DeliveryReport(len(KINDS_TOLD), 0)
+    assert [kind for _, kind in listener.heard] == KINDS_TOLD
+
+
+def test_a_row_that_is_refused_is_not_tried_again_at_once(workspace: Workspace) -> None:
+    refused = Listener(fail_on("version.base", ArtifactError("damaged")))
+    report = deliver_pending(workspace, messenger=refused, retry_after_s=(1,), pause=lambda _: 1 / 0)
+    assert report.error == "damaged"
+
+
+def test_aliases_move_once_and_last(workspace: Workspace) -> None:
+    """A line that is far behind never shows a champion of the past on its way."""
+    record(workspace, "other")
+    listener = Listener()
+    deliver_pending(workspace, messenger=listener)
+    wanted = {"champion": 2, "previous": 1, "challenger": None}
+    assert listener.pointed == [("shop", wanted), ("other", wanted)]
+    listener.pointed.clear()
+    deliver_pending(workspace, messenger=listener, full=True)
+    assert listener.pointed == [("shop", wanted), ("other", wanted)]
+
+
+def test_a_full_delivery_tells_everything_in_order_even_if_it_is_broken_off(workspace: Workspace) -> None:
+    deliver_pending(workspace, messenger=Listener())
+    down = Listener(fail_on("suite_run.recorded", StoreDownError("gone")))
+    broken = deliver_pending(workspace, messenger=down, full=True)
+    later = Listener()
+    rest = deliver_pending(workspace, messenger=later)
+    assert (broken.delivered, broken.pending, rest.delivered, rest.pending) == (3, 3, 3, 0)
+    assert [kind for _, kind in down.heard + later.heard] == KINDS_TOLD
+
+
+def test_a_full_delivery_waits_its_turn(workspace: Workspace) -> None:
+    """Nothing is made pending while somebody else delivers."""
+    deliver_pending(workspace, messenger=Listener())
+    with FileLock(workspace.settings.home / outbox.LOCK_FILE):
+        report = deliver_pending(workspace, messenger=Listener(), full=True, wait_s=0)
+    assert (report.busy, report.pending) == (True, 0)
+
+
+def test_a_kind_that_has_no_place_in_mlflow_holds_nothing_up(workspace: Workspace) -> None:
+    with workspace.registry.read() as reader:
+        model = reader.model("shop")
+    for kind in ("approval.recorded", "version.signed"):
+        workspace.registry.write(lambda writer, kind=kind: tell_of(writer, kind, model.id))  # type: ignore[misc]
+    report = deliver_pending(workspace)
+    assert (report.delivered, report.pending, report.error) == (8, 0, None)
+    assert report.not_mirrored == {"approval.recorded": 1, "version.signed": 1}
+    with workspace.registry.read() as reader:
+        last = reader.outbox_rows()[-1]
+    assert last.result == {"not_mirrored": "version.signed", "champion": "2", "previous": "1"}
+
+
+def tell_of(writer: Writer, kind: str, model_id: int) -> None:
+    event = writer._record(kind, "version/shop/2", {}, model_id=model_id)
+    writer._tell(event, kind, {"model": "shop", "version": 2})
 
 
 def test_the_second_of_two_deliverers_does_nothing_and_says_so(workspace: Workspace) -> None:

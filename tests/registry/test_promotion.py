@@ -16,6 +16,7 @@ from registry.errors import (
     StaleDecisionError,
 )
 from registry.registry import Registry
+from registry.values import Standing
 from tests.registry.line import Line, everything, finish, judge, start
 
 
@@ -227,3 +228,41 @@ def test_an_unknown_verdict_is_refused(line: Line) -> None:
         line.judged("maybe")
     with line.registry.read() as reader:
         assert len(reader.versions(line.id)) == 1
+
+
+def stands(line: Line) -> Standing:
+    with line.registry.read() as reader:
+        return reader.standing(line.id)
+
+
+def test_how_a_line_stands_from_its_first_day(line: Line) -> None:
+    assert stands(line) == Standing(champion=1, previous=None, challenger=None)
+    line.judged("refuse")
+    assert stands(line) == Standing(1, None, None)
+    line.judged()
+    older = line.judged().number
+    newest = line.judged().number
+    assert stands(line) == Standing(1, None, newest)
+    line.promote(older)
+    assert stands(line) == Standing(older, 1, None), "the others passed against a former champion"
+    line.rollback()
+    assert stands(line) == Standing(1, older, newest), "now they may be promoted again"
+
+
+def test_a_discarded_challenger_is_one_no_more_and_mlflow_is_told(registry: Registry, line: Line) -> None:
+    first, second = line.judged(), line.judged()
+    registry.write(lambda writer: writer.discard_version(second.id, "slow"))
+    assert stands(line) == Standing(1, None, first.number)
+    with registry.read() as reader:
+        told = reader.outbox_rows("version.ended")
+    assert [(row.payload["version"], row.payload["state"], row.payload["reason"]) for row in told] == [
+        (second.number, "discarded", "slow")
+    ]
+
+
+def test_a_version_without_weights_ends_without_a_word_to_mlflow(registry: Registry, line: Line) -> None:
+    version = registry.write(lambda writer: start(writer, line.id))
+    registry.write(lambda writer: writer.fail_version(version.id, "out of memory"))
+    registry.write(lambda writer: writer.discard_version(version.id, "tidy"))
+    with registry.read() as reader:
+        assert reader.outbox_rows("version.ended") == []

@@ -7,8 +7,9 @@ import pytest
 from registry.errors import InvalidRecordError, LeaseHeldError, LeaseLostError, NotFoundError
 from registry.registry import Registry
 from registry.tables import Lease
+from registry.values import Standing
 from registry.writer_upkeep import lease_expires
-from tests.registry.line import Line
+from tests.registry.line import Clock, Line
 
 ADA, BOB = "ada.example:100 adaptman update run", "bob.example:200 adaptman update run"
 
@@ -137,3 +138,35 @@ def test_what_failed_stays_pending_with_the_error(registry: Registry, line: Line
 def test_a_delivery_that_nobody_asked_for(registry: Registry) -> None:
     with pytest.raises(NotFoundError, match="no outbox row with id `7`"):
         registry.write(lambda writer: writer.outbox_done(7, {}))
+
+
+def test_everything_can_be_made_pending_again(registry: Registry, line: Line) -> None:
+    line.promoted()
+    with registry.read() as reader:
+        rows = reader.outbox_pending()
+    for row in rows[:-1]:
+        registry.write(lambda writer, row=row: writer.outbox_done(row.id, {"model_id": row.key}))  # type: ignore[misc]
+    with registry.read() as reader:
+        assert reader.outbox_count() == 1
+    assert registry.write(lambda writer: writer.outbox_again()) == len(rows) - 1
+    with registry.read() as reader:
+        again = reader.outbox_pending()
+        assert reader.outbox_count() == len(rows)
+        assert reader.verify_chain().ok
+    assert [row.key for row in again] == [row.key for row in rows]
+    assert [row.result for row in again] == [*({"model_id": row.key} for row in rows[:-1]), None]
+
+
+def test_a_line_stands_when_nothing_else_of_it_waits(registry: Registry, line: Line, clock: Clock) -> None:
+    other = Line(registry, clock, "other")
+    line.promoted()
+    with registry.read() as reader:
+        rows = reader.outbox_of(line.id)
+        assert {row.payload["model"] for row in rows} == {"default"}
+        assert all(reader.outbox_standing(row) is None for row in rows)
+    for row in rows[:-1]:
+        registry.write(lambda writer, row=row: writer.outbox_done(row.id, {}))  # type: ignore[misc]
+    with registry.read() as reader:
+        assert reader.outbox_standing(rows[-1]) == Standing(champion=2, previous=1, challenger=None)
+        assert reader.outbox_standing(rows[0]) is None
+        assert len(reader.outbox_of(other.id)) == 2
