@@ -96,7 +96,7 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL").close()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.02))  # so that they do not meet again
         else:
@@ -147,8 +147,13 @@ def is_conflict(error: StatementError) -> bool:
     """True when nothing was written because of another writer, so that the whole unit may run again."""
     cause: Any = error.orig
     if isinstance(cause, sqlite3.OperationalError):
-        return cause.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+        return _is_busy(cause)
     return getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    # The lower eight bits say what, the rest why: BUSY_SNAPSHOT is BUSY too.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def is_missing_table(error: DBAPIError) -> bool:

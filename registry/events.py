@@ -1,43 +1,49 @@
 """The hash-chained list of what happened.
 
-    hash = sha256(canonical JSON of [seq, at, actor, kind, subject, model_id, payload, hash before])
+    hash = sha256(canonical JSON of [seq, at, actor, kind, subject, model_id, payload, changes, hash before])
 
-The first event names `GENESIS` as the one before. Triggers refuse UPDATE and DELETE, so the chain matters
-against somebody who can take the triggers away: it tells which row was edited, dropped or moved. Rows of
-`outbox` and `champion_move` name the event that they were written with, so that a cut at the end shows as
-long as those stand.
+`changes` are the rows that were written with the event (`registry.changes`). Events from before schema
+revision 0002 have none, and their hash leaves that place out. The first event names `GENESIS` as the one
+before. Triggers refuse UPDATE and DELETE, so the chain matters against somebody who can take the triggers
+away: it tells which event was edited, dropped or moved. Rows that name the event that they were written
+with show a cut at the end as long as they stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlalchemy import func, select
+from sqlmodel import Session, col
 
 from registry.canonical import canonical_json, plain, sha256
-from registry.tables import ChampionMove, EventRow, OutboxRow
+from registry.errors import InvalidRecordError
+from registry.rows import stored_rows, table_of, told
+from registry.tables import EventRow, Record
 from registry.values import ChainProblem, ChainReport
 
 GENESIS = "0" * 64
-BATCH = 1000
+
+Stored = Mapping[str, Any]
+"""The columns of an event as they stand in the database."""
 
 
-def stamp(at: datetime) -> str:
-    """The time as it is hashed and told: UTC, always with microseconds."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+def event_hash(event: EventRow) -> str:
+    """The hash that this row must have."""
+    return _hash({one.name: told(getattr(event, one.name)) for one in table_of(EventRow).columns})
 
 
-def event_hash(event: EventRow, *, seq: int | None = None) -> str:
-    """The hash that this row must have; `seq` asks what it would be at another place."""
-    place = event.seq if seq is None else seq
-    told = [place, stamp(event.at), event.actor, event.kind, event.subject, event.model_id, event.payload]
-    return sha256(canonical_json([*told, event.prev_hash]))
+def _hash(event: Stored, *, seq: int | None = None) -> str:
+    """The hash that belongs to this content; `seq` asks what it would be at another place."""
+    place = event["seq"] if seq is None else seq
+    names = ("at", "actor", "kind", "subject", "model_id", "payload")
+    changes = [] if event["changes"] is None else [event["changes"]]
+    return sha256(canonical_json([place, *(event[name] for name in names), *changes, event["prev_hash"]]))
 
 
-def append(
+def draft(
     session: Session,
     *,
     at: datetime,
@@ -47,9 +53,10 @@ def append(
     payload: dict[str, Any],
     model_id: int | None,
 ) -> EventRow:
-    """Add one event at the end. The caller holds the write lock, so `seq` has no gap and no double."""
-    last = session.exec(select(EventRow).order_by(col(EventRow.seq).desc()).limit(1)).one_or_none()
-    event = EventRow(
+    """The next event, not written yet. The caller holds the write lock, so `seq` has no gap and no double."""
+    query = select(col(EventRow.seq), col(EventRow.hash)).order_by(col(EventRow.seq).desc()).limit(1)
+    last = session.execute(query).one_or_none()
+    return EventRow(
         seq=last.seq + 1 if last else 1,
         at=at.astimezone(UTC),
         actor=actor,
@@ -60,6 +67,11 @@ def append(
         prev_hash=last.hash if last else GENESIS,
         hash="",
     )
+
+
+def append(session: Session, event: EventRow, changes: list[dict[str, Any]]) -> EventRow:
+    """Add a drafted event at the end, with the rows that it tells of."""
+    event.changes = plain(changes)
     event.hash = event_hash(event)
     session.add(event)
     session.flush()
@@ -70,45 +82,50 @@ def verify(session: Session) -> ChainReport:
     """Compute the chain again, in batches."""
     problems: list[ChainProblem] = []
     expected, before, count = 1, GENESIS, 0
-    for event in _all_events(session):
-        problems += _gap(expected, event.seq)
-        problems += _check(event, before, after_gap=event.seq != expected)
-        expected, before, count = event.seq + 1, event.hash, count + 1
+    for event in stored_rows(session, table_of(EventRow)):
+        seq = event["seq"]
+        problems += _gap(expected, seq)
+        problems += _check(event, before, after_gap=seq != expected)
+        expected, before, count = seq + 1, event["hash"], count + 1
     problems += _gap(expected, _last_named(session) + 1)
     return ChainReport(count, before, tuple(problems))
 
 
-def _all_events(session: Session) -> Iterator[EventRow]:
-    query = select(EventRow).order_by(col(EventRow.seq))
-    yield from session.exec(query.execution_options(yield_per=BATCH, populate_existing=True))
-
-
 def _last_named(session: Session) -> int:
-    moved = session.exec(select(func.coalesce(func.max(ChampionMove.event_seq), 0))).one()
-    told = session.exec(select(func.coalesce(func.max(OutboxRow.event_seq), 0))).one()
-    return max(moved, told)
+    """The highest event that any row says it was written with."""
+    named = [table.c.event_seq for table in Record.metadata.sorted_tables if "event_seq" in table.c]
+    return max(int(session.execute(select(func.coalesce(func.max(one), 0))).scalar_one()) for one in named)
 
 
 def _gap(expected: int, found: int) -> Iterable[ChainProblem]:
     return [ChainProblem(seq, "dropped", f"event `{seq}` is missing") for seq in range(expected, found)]
 
 
-def _check(event: EventRow, before: str, *, after_gap: bool) -> Iterable[ChainProblem]:
-    if event_hash(event) != event.hash:
+def _check(event: Stored, before: str, *, after_gap: bool) -> Iterable[ChainProblem]:
+    seq = event["seq"]
+    if not _fits(event):
         return [_wrong_hash(event)]
-    if event.prev_hash != before and not after_gap:
-        text = f"event `{event.seq}` does not follow event `{event.seq - 1}` as it stands"
-        return [ChainProblem(event.seq, "edited", text + ": one of the two was written anew")]
+    if event["prev_hash"] != before and not after_gap:
+        text = f"event `{seq}` does not follow event `{seq - 1}` as it stands"
+        return [ChainProblem(seq, "edited", text + ": one of the two was written anew")]
     return []
 
 
-def _wrong_hash(event: EventRow) -> ChainProblem:
-    written = next((k for k in _near(event.seq) if event_hash(event, seq=k) == event.hash), None)
+def _fits(event: Stored, *, seq: int | None = None) -> bool:
+    try:
+        return bool(_hash(event, seq=seq) == event["hash"])
+    except InvalidRecordError:  # JSON cannot say what somebody wrote there
+        return False
+
+
+def _wrong_hash(event: Stored) -> ChainProblem:
+    seq = event["seq"]
+    written = next((k for k in _near(seq) if _fits(event, seq=k)), None)
     if written is not None:
-        text = f"event `{event.seq}` was moved: it was written as event `{written}`"
-        return ChainProblem(event.seq, "moved", text)
-    text = f"event `{event.seq}` was edited: its hash does not fit its content"
-    return ChainProblem(event.seq, "edited", text)
+        text = f"event `{seq}` was moved: it was written as event `{written}`"
+        return ChainProblem(seq, "moved", text)
+    text = f"event `{seq}` was edited: its hash does not fit its content"
+    return ChainProblem(seq, "edited", text)
 
 
 def _near(seq: int, reach: int = 5000) -> Iterator[int]:

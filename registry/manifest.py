@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, literal, select
 from sqlmodel import Session, col
 
 from registry.canonical import canonical_json, sha256
-from registry.events import stamp
+from registry.rows import stamp
 from registry.tables import (
     Adapter,
     DecisionRow,

@@ -23,7 +23,7 @@ from sqlalchemy.exc import StatementError
 from registry.engine import for_writing, lock_writers, open_engine, parse_url, translate
 from registry.errors import RegistryError, SchemaAgeError, UnavailableError
 from registry.registry import read_revision
-from registry.revision import APPEND_ONLY, HEAD, KNOWN, VERSION_TABLE
+from registry.revision import HEAD, KNOWN, VERSION_TABLE, triggers
 from registry.tables import Record
 
 
@@ -183,5 +183,5 @@ def _missing_triggers(connection: Connection) -> list[str]:
     else:
         query = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')"
     found = set(connection.execute(text(query)).scalars())
-    wanted = [f"{table}_no_{action}" for table in APPEND_ONLY for action in ("update", "delete")]
-    return [f"missing trigger: {one}" for one in wanted if one not in found]
+    wanted = triggers(connection.dialect.name)
+    return [f"missing trigger: {one}" for one in sorted(wanted - found)]

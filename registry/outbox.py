@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from registry.events import stamp
 from registry.reader import Reader
+from registry.rows import stamp
 from registry.tables import ChampionMove, DecisionRow, EventRow, Model, ModelVersion, Suite, SuiteRun
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from registry import events
+from registry import events, replay
 from registry.errors import NotFoundError
 from registry.history import case_scores, read_history
 from registry.manifest import build_of, decision_digest
@@ -32,7 +33,7 @@ from registry.tables import (
     SuiteRun,
     ToolSchema,
 )
-from registry.values import CaseScore, ChainReport, History, Outcome, Standing
+from registry.values import CaseScore, ChainReport, History, Outcome, Standing, TableReport
 
 Row = TypeVar("Row", bound=Record)
 
@@ -255,10 +256,17 @@ class Reader:
     # what happened
 
     def events(
-        self, since_seq: int = 0, limit: int | None = None, model_id: int | None = None
+        self,
+        since_seq: int = 0,
+        limit: int | None = None,
+        model_id: int | None = None,
+        *,
+        since: datetime | None = None,
     ) -> list[EventRow]:
-        """Events after `since_seq`, in order; of one model line, or of all."""
+        """Events after `since_seq`, and from `since` on, in order; of one model line, or of all."""
         query = select(EventRow).where(EventRow.seq > since_seq)
+        if since is not None:
+            query = query.where(EventRow.at >= since)
         if model_id is not None:
             query = query.where(EventRow.model_id == model_id)
         return list(self._session.exec(query.order_by(col(EventRow.seq)).limit(limit)))
@@ -266,6 +274,10 @@ class Reader:
     def verify_chain(self) -> ChainReport:
         """Compute the hash chain of all events again."""
         return events.verify(self._session)
+
+    def verify_tables(self) -> TableReport:
+        """Fold all events into tables and compare every row; what `verify_chain` found comes first."""
+        return replay.verify(self._session)
 
     def history(self, model_id: int) -> History:
         """Versions by suites, and the moves of the champion, in three queries."""

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlmodel import Session
 
+from registry.changes import WritingSession
 from registry.engine import (
     for_reading,
     for_writing,
@@ -95,6 +96,7 @@ class Registry:
         `work` runs again from its start when another writer came between: it must do nothing but write here.
 
         Raises:
+            InvalidRecordError: `work` wrote rows that no event tells of.
             ConflictError: other writers kept coming between.
             UnavailableError: the database cannot be written.
         """
@@ -110,9 +112,11 @@ class Registry:
         raise AssertionError("the last attempt returns or raises")
 
     def _write_once(self, work: Callable[[Writer], T]) -> T:
-        with Session(for_writing(self._engine), expire_on_commit=False) as session, session.begin():
+        with WritingSession(for_writing(self._engine)) as session, session.begin():
             lock_writers(session.connection())
-            return work(Writer(session, actor=self._actor, clock=self._clock))
+            done = work(Writer(session, actor=self._actor, clock=self._clock))
+            session.check_all_told()
+            return done
 
     def close(self) -> None:
         """Close all connections."""

@@ -18,6 +18,7 @@ APPEND_ONLY = (
     "decision",
     "event",
     "example_set",
+    "model",
     "output_format",
     "replay_set",
     "signature",
@@ -26,3 +27,13 @@ APPEND_ONLY = (
     "suite_run",
     "tool_schema",
 )
+
+
+def triggers(dialect: str) -> set[str]:
+    """The triggers that must stand. A version changes its state, but never goes, and never moves."""
+    found = {f"{table}_no_{action}" for table in APPEND_ONLY for action in ("update", "delete")}
+    found |= {"model_version_no_delete", "model_version_no_move"}
+    if dialect == "sqlite":
+        champion = {f"model_version_one_champion_{action}" for action in ("insert", "update")}
+        return found | champion | {f"{table}_no_replace" for table in (*APPEND_ONLY, "model_version")}
+    return found | {f"{table}_no_truncate" for table in (*APPEND_ONLY, "model_version")}

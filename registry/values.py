@@ -125,3 +125,30 @@ class ChainReport:
     def ok(self) -> bool:
         """True when nothing is wrong."""
         return not self.problems
+
+
+class RowProblem(NamedTuple):
+    """A row that is not as the events tell: `edited`, `deleted` or `added`; or an event that is `untold`.
+
+    `key` is the row's primary key; `event` is the one that wrote what was expected.
+    """
+
+    table: str
+    key: str
+    column: str | None
+    event: int | None
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """`count` rows compared with what the events tell of them; a run's case outcomes count as one."""
+
+    count: int
+    problems: tuple[RowProblem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.problems

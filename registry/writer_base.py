@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
-
-from sqlmodel import Session
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from registry import events, outbox
+from registry.changes import WritingSession, inserted, next_ids
 from registry.errors import InvalidRecordError
 from registry.reader import Reader
+from registry.rows import table_of
 from registry.states import VersionState, check_transition
 from registry.tables import ChampionMove, DecisionRow, EventRow, Model, ModelVersion, OutboxRow, Record
 
 Row = TypeVar("Row", bound=Record)
 
 
-class WriterBase(Reader):
-    """A reader that may also write, inside one transaction that `Registry.write` opens and commits."""
+class Witnessed(NamedTuple, Generic[Row]):
+    """Rows that name the event that they were written with."""
 
-    def __init__(self, session: Session, *, actor: str, clock: Callable[[], datetime]) -> None:
+    event: EventRow
+    rows: tuple[Row, ...]
+
+
+class WriterBase(Reader):
+    """A reader that may also write, inside one transaction that `Registry.write` opens and commits.
+
+    Each event tells of the rows that were written since the event before. Rows after the last event of a unit
+    are refused, so a row that names its event goes through `_record_with`.
+    """
+
+    _session: WritingSession
+
+    def __init__(self, session: WritingSession, *, actor: str, clock: Callable[[], datetime]) -> None:
         super().__init__(session)
         self._actor = actor
         self._clock = clock
@@ -34,7 +47,37 @@ class WriterBase(Reader):
     def _record(
         self, kind: str, subject: str, payload: dict[str, Any], *, model_id: int | None = None
     ) -> EventRow:
-        return events.append(
+        """The event that tells of all rows since the event before."""
+        event = self._draft(kind, subject, payload, model_id)
+        return events.append(self._session, event, self._session.take_changes())
+
+    def _record_with(
+        self,
+        kind: str,
+        subject: str,
+        payload: dict[str, Any],
+        make: Callable[[EventRow], Sequence[Row]],
+        *,
+        model_id: int | None = None,
+    ) -> Witnessed[Row]:
+        """An event, then the rows of one table that name it: `make` gets the event's `seq` and `at`."""
+        event = self._draft(kind, subject, payload, model_id)
+        rows = tuple(make(event))
+        for row, row_id in zip(rows, self._next_ids(rows), strict=True):
+            cast(Any, row).id = row_id
+        foretold = [inserted(row) for row in rows]
+        events.append(self._session, event, [*self._session.take_changes(), *foretold])
+        self._session.add_all(rows)
+        self._session.flush()
+        for one in foretold:
+            self._session.changes.remove(one)
+        return Witnessed(event, rows)
+
+    def _next_ids(self, rows: Sequence[Record]) -> list[int]:
+        return next_ids(self._session, table_of(rows[0]), len(rows)) if rows else []
+
+    def _draft(self, kind: str, subject: str, payload: dict[str, Any], model_id: int | None) -> EventRow:
+        return events.draft(
             self._session,
             at=self._clock(),
             actor=self._actor,
@@ -72,21 +115,25 @@ class WriterBase(Reader):
             "decision_id": decision.id if decision else None,
             "waiver": waiver,
         }
-        event = self._record("champion.moved", subject_of(model, version), told, model_id=model.id)
-        move = self._add(
-            ChampionMove(
-                model_id=model.id,
-                version_id=version.id,
-                previous_id=previous.id if previous else None,
-                cause=cause,
-                decision_id=decision.id if decision else None,
-                waiver=waiver,
-                actor=self._actor,
-                at=event.at,
-                event_seq=event.seq,
-            )
-        )
-        self._tell(event, "champion.moved", outbox.moved_payload(model, version, previous, move))
+        subject, decision_id = subject_of(model, version), decision.id if decision else None
+
+        def move(event: EventRow) -> list[ChampionMove]:
+            return [
+                ChampionMove(
+                    model_id=model.id,
+                    version_id=version.id,
+                    previous_id=previous.id if previous else None,
+                    cause=cause,
+                    decision_id=decision_id,
+                    waiver=waiver,
+                    actor=self._actor,
+                    at=event.at,
+                    event_seq=event.seq,
+                )
+            ]
+
+        event, (moved,) = self._record_with("champion.moved", subject, told, move, model_id=model.id)
+        self._tell(event, "champion.moved", outbox.moved_payload(model, version, previous, moved))
 
 
 def subject_of(model: Model, version: ModelVersion) -> str:

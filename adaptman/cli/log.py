@@ -11,28 +11,33 @@ from adaptman.cli._context import App, pass_app
 from adaptman.cli._output import json_option, jsonable, note, print_json, table, timestamp
 
 if TYPE_CHECKING:
+    from adaptman.lifecycle.log import Since, Verification
     from registry.tables import EventRow
-    from registry.values import ChainReport
 
 
 @click.command()
 @click.option(
-    "--since", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Only events after number SEQ."
+    "--since",
+    metavar="WHEN",
+    help="Only events after number WHEN, or from a time (`2026-03-01`, `2026-03-01T12:00`) or a duration "
+    "ago (`12h`, `7d`) on; a time without a zone is UTC.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N events.")
-@click.option("--verify", is_flag=True, help="Compute the hash chain again and say whether it holds.")
+@click.option(
+    "--verify", is_flag=True, help="Compute the hash chain again and compare every row with the events."
+)
 @json_option
 @pass_app
-def log(app: App, since: int, limit: int | None, verify: bool, as_json: bool) -> None:
+def log(app: App, since: str | None, limit: int | None, verify: bool, as_json: bool) -> None:
     """Show the registry's events."""
+    from adaptman.lifecycle.log import Since, read_log, verify_record
+
     workspace = app.workspace()
     if verify:
-        with workspace.registry.read() as reader:
-            report = reader.verify_chain()
-        _print_report(report, as_json)
-        click.get_current_context().exit(0 if report.ok else 1)
-    with workspace.registry.read() as reader:
-        events = reader.events(since_seq=since, limit=limit)
+        found = verify_record(workspace)
+        _print_verification(found, as_json)
+        click.get_current_context().exit(0 if found.ok else 1)
+    events = read_log(workspace, _since(app, since) if since is not None else Since(), limit)
     if as_json:
         print_json([_event_dict(event) for event in events])
     elif not events:
@@ -42,15 +47,41 @@ def log(app: App, since: int, limit: int | None, verify: bool, as_json: bool) ->
         click.echo(table(["seq", "at", "actor", "event", "subject", "payload"], rows, right=(0,)))
 
 
-def _print_report(report: ChainReport, as_json: bool) -> None:
+def _since(app: App, text: str) -> Since:
+    from adaptman.lifecycle.log import parse_since
+
+    try:
+        return parse_since(text, app.clock())
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
+
+
+def _print_verification(found: Verification, as_json: bool) -> None:
     if as_json:
-        problems = [problem._asdict() for problem in report.problems]
-        print_json({"ok": report.ok, "events": report.count, "head": report.head_hash, "problems": problems})
+        print_json(_verification_dict(found))
         return
-    for problem in report.problems:
+    for problem in found.chain.problems:
         click.echo(f"event {problem.seq}: {problem.kind}: {problem.message}")
-    verdict = "the chain holds" if report.ok else "the chain is broken"
-    click.echo(f"{verdict}: {report.count} events, head {report.head_hash}")
+    for row in found.tables.problems:
+        click.echo(f"row {row.table}/{row.key}: {row.kind}: {row.message}")
+    chain = "the chain holds" if found.chain.ok else "the chain is broken"
+    click.echo(f"{chain}: {found.chain.count} events, head {found.chain.head_hash}")
+    differ = len({(row.table, row.key) for row in found.tables.problems})
+    rows = (
+        "the rows are as the events tell" if found.tables.ok else f"{differ} rows are not as the events tell"
+    )
+    click.echo(f"{rows}: {found.tables.count} rows")
+
+
+def _verification_dict(found: Verification) -> dict[str, Any]:
+    return {
+        "ok": found.ok,
+        "events": found.chain.count,
+        "head": found.chain.head_hash,
+        "problems": [problem._asdict() for problem in found.chain.problems],
+        "rows": found.tables.count,
+        "row_problems": [problem._asdict() for problem in found.tables.problems],
+    }
 
 
 def _event_dict(event: EventRow) -> dict[str, Any]:
@@ -61,6 +92,7 @@ def _event_dict(event: EventRow) -> dict[str, Any]:
         "kind": event.kind,
         "subject": event.subject,
         "payload": event.payload,
+        "changes": event.changes,
         "prev_hash": event.prev_hash,
         "hash": event.hash,
     }

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from adaptman import __distribution__
 from adaptman.config import Settings, redacted, unknown_variables
 from adaptman.errors import AdaptmanError
+from adaptman.lifecycle.log import verify_record
 from adaptman.lifecycle.workspace import Clock, Workspace, sqlite_file, utc_now
 
 if TYPE_CHECKING:
@@ -211,13 +212,17 @@ def _schema(settings: Settings) -> Finding:
 
 
 def _events(workspace: Workspace) -> Finding:
-    with workspace.registry.read() as reader:
-        report = reader.verify_chain()
-    if report.ok:
-        return Finding("events", Status.OK, f"the chain of {report.count} events holds")
-    text = f"the chain is broken at event {report.problems[0].seq}: {report.problems[0].message}"
+    found = verify_record(workspace)
+    if found.ok:
+        text = f"the chain of {found.chain.count} events holds, {found.tables.count} rows are as it tells"
+        return Finding("events", Status.OK, text)
+    said = [one.message for one in found.chain.problems] + [one.message for one in found.tables.problems]
+    more = f", and {len(said) - 1} more" if len(said) > 1 else ""
     return Finding(
-        "events", Status.FAIL, text, "`adaptman log --verify` lists every break; compare with a backup"
+        "events",
+        Status.FAIL,
+        f"the record was altered: {said[0]}{more}",
+        "`adaptman log --verify` lists all of it; compare with a backup",
     )
 
 

@@ -68,6 +68,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     if not on_sqlite():
         op.drop_constraint("fk_replay_set_teacher_version_id", "replay_set", type_="foreignkey")
+    op.execute("DROP TABLE IF EXISTS event_changes")  # revision 0002 leaves it behind
     for table in reversed(TABLES):
         op.drop_table(table)
     if not on_sqlite():

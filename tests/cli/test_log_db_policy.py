@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
+
+import pytest
 
 from policies.policy import builtin, load_policy
 from tests.cli.conftest import Terminal
@@ -16,13 +19,39 @@ def test_log_since_and_limit(terminal: Terminal, told: Story) -> None:
     assert terminal.json("log", "--since", "10", "--limit", "2") == events[10:12]
 
 
+def test_log_since_a_time_and_a_duration(terminal: Terminal, told: Story) -> None:
+    events = terminal.json("log")
+    day = events[0]["at"][:10]
+    assert terminal.json("log", "--since", day) == events
+    later = [event for event in events if event["at"] >= events[20]["at"]]
+    assert 0 < len(later) < len(events)
+    assert terminal.json("log", "--since", events[20]["at"]) == later
+    told.clock.forward(minutes=2)
+    assert terminal.json("log", "--since", "119s") == []
+    assert terminal.json("log", "--since", "2m") == events[-1:]
+    assert terminal.json("log", "--since", "9999w") == events
+
+
+@pytest.mark.parametrize("when", ["yesterday", "7x", "", "-1 ", "2026-13-01", "999999999w", "٣d"])
+def test_log_since_something_else(terminal: Terminal, told: Story, when: str) -> None:
+    result = terminal.run("log", "--since", when)
+    assert (result.exit_code, "Traceback" in result.output) == (2, False)
+    assert "`7d`" in result.stderr
+
+
+def test_log_json_holds_what_was_written(terminal: Terminal, told: Story) -> None:
+    tables = [{change["table"] for change in event["changes"]} for event in terminal.json("log")]
+    assert tables[:2] == [{"model"}, {"model_version"}]
+    assert all(tables)
+
+
 def test_log_verify(terminal: Terminal, told: Story) -> None:
     report = terminal.json("log", "--verify")
-    assert report["ok"] is True
+    assert (report["ok"], report["problems"], report["row_problems"]) == (True, [], [])
     assert report["events"] == len(terminal.json("log"))
-    assert (
-        terminal.ok("log", "--verify")
-        == f"the chain holds: {report['events']} events, head {report['head']}\n"
+    assert terminal.ok("log", "--verify") == (
+        f"the chain holds: {report['events']} events, head {report['head']}\n"
+        f"the rows are as the events tell: {report['rows']} rows\n"
     )
 
 
@@ -34,6 +63,18 @@ def test_log_verify_finds_an_edited_event(terminal: Terminal, told: Story) -> No
     assert result.exit_code == 1
     assert result.stdout.startswith("event 7: ")
     assert "the chain is broken" in result.stdout
+
+
+def test_log_verify_finds_an_edited_row(terminal: Terminal, told: Story) -> None:
+    with sqlite3.connect(terminal.home / "registry.db") as database:
+        database.execute("UPDATE model_version SET note = 'mine' WHERE number = 2")
+    result = terminal.run("log", "--verify")
+    assert result.exit_code == 1
+    said = 'row model_version/2: edited: row `2` of `model_version` has note `"mine"`, but event '
+    assert result.stdout.startswith(said)
+    assert "the chain holds" in result.stdout
+    (problem,) = json.loads(terminal.run("log", "--verify", "--json").stdout)["row_problems"]
+    assert (problem["table"], problem["key"], problem["column"]) == ("model_version", "2", "note")
 
 
 def test_db_check_upgrade_and_downgrade(terminal: Terminal, begun: Story) -> None:

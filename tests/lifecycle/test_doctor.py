@@ -78,6 +78,15 @@ def test_a_registry_that_was_altered(told: Story) -> None:
         assert findings(told)["registry"].status is Status.FAIL
 
 
+def test_a_row_that_was_altered(told: Story) -> None:
+    assert findings(told)["events"].status is Status.OK
+    with sqlite3.connect(told.workspace.settings.home / "registry.db") as database:
+        database.execute("UPDATE model_version SET state = 'retired' WHERE number = 2")
+    found = findings(told)["events"]
+    assert found.status is Status.FAIL
+    assert 'row `2` of `model_version` has state `"retired"`' in found.text
+
+
 def test_a_registry_that_is_gone(told: Story) -> None:
     told.workspace.close()
     (told.workspace.settings.home / "registry.db").unlink()

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from registry.errors import InvalidRecordError
-from registry.events import GENESIS, append, stamp
+from registry.events import GENESIS, append, draft
 from registry.registry import Registry
+from registry.rows import stamp
 from registry.values import ChainReport
 from tests.registry.line import START, Line, fill
 
@@ -60,7 +61,7 @@ def test_the_hash_is_as_documented(registry: Registry, line: Line) -> None:
     with registry.read() as reader:
         first, second = reader.events()[:2]
     at = first.at.strftime("%Y-%m-%dT%H:%M:%S.%f") + "+00:00"
-    told = [1, at, "ada", "model.added", "model/default", line.id, first.payload, "0" * 64]
+    told = [1, at, "ada", "model.added", "model/default", line.id, first.payload, first.changes, "0" * 64]
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
     assert first.hash == hashlib.sha256(canonical.encode()).hexdigest()
     assert second.prev_hash == first.hash
@@ -93,7 +94,7 @@ def test_an_event_that_was_hashed_again_is_found_by_the_next_one(
     with registry.read() as reader:
         event = reader.events()[1]
     told = [2, stamp(event.at), "eve", event.kind, event.subject, event.model_id, event.payload]
-    canonical = json.dumps([*told, event.prev_hash], sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps([*told, event.changes, event.prev_hash], sort_keys=True, separators=(",", ":"))
     forged = hashlib.sha256(canonical.encode()).hexdigest()
     tamper(url, f"UPDATE event SET actor = 'eve', hash = '{forged}' WHERE seq = 2")
     assert found(registry) == [(3, "edited")]
@@ -157,7 +158,11 @@ def test_times_are_kept_in_utc(registry: Registry, line: Line) -> None:
     elsewhere = START.astimezone(timezone(timedelta(hours=5, minutes=45)))
     event = registry.write(
         lambda writer: append(
-            writer._session, at=elsewhere, actor="ada", kind="k", subject="s", payload={}, model_id=None
+            writer._session,
+            draft(
+                writer._session, at=elsewhere, actor="ada", kind="k", subject="s", payload={}, model_id=None
+            ),
+            [],
         )
     )
     with registry.read() as reader:

@@ -15,9 +15,7 @@ from registry.errors import InvalidRecordError, RegistryError, SchemaAgeError, U
 from registry.registry import Registry
 from registry.revision import APPEND_ONLY, HEAD, KNOWN
 from registry.tables import Record
-from tests.registry.line import Clock, Line, fill
-
-UNWRITTEN = {"collected", "suite_audit"}  # nothing writes them yet
+from tests.registry.line import Clock, Line
 
 
 def run_sql(url: str, *statements: str) -> None:
@@ -184,28 +182,6 @@ def test_a_new_migration_is_written_from_the_difference(
 
 def test_the_triggers_protect_what_the_program_says() -> None:
     assert set(APPEND_ONLY) < set(Record.metadata.tables)
-
-
-def test_history_cannot_be_changed(url: str, line: Line) -> None:
-    line.registry.write(lambda writer: fill(writer, line.id))
-    for table in set(APPEND_ONLY) - UNWRITTEN:
-        column = next(iter(Record.metadata.tables[table].primary_key)).name
-        for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
-            with pytest.raises(Exception, match=f"rows of {table} are never changed"):
-                run_sql(url, statement)
-
-
-def test_an_event_cannot_be_replaced(url: str, kind: str, line: Line) -> None:
-    columns = "seq, at, actor, kind, subject, model_id, payload, prev_hash, hash"
-    replace = "INSERT OR REPLACE" if kind == "sqlite" else "INSERT"
-    with pytest.raises(Exception, match=r"never changed|duplicate key"):
-        run_sql(url, f"{replace} INTO event ({columns}) SELECT {columns} FROM event WHERE seq = 2")
-
-
-def test_history_cannot_be_emptied(url: str, kind: str, line: Line) -> None:
-    if kind == "postgresql":
-        with pytest.raises(Exception, match="never changed"):
-            run_sql(url, "TRUNCATE event CASCADE")
 
 
 def test_the_database_refuses_a_second_champion(registry: Registry, url: str, line: Line) -> None:
