@@ -31,16 +31,15 @@ class TrustWriter(WriterBase):
             if standing.actor == self._actor:
                 return Registered(standing, created=False)
         told = {"decision_id": decision.id, "verdict": decision.verdict, "note": note}
-        event = self._record("version.approved", subject_of(model, version), told, model_id=model.id)
-        row = Approval(
-            version_id=version_id,
-            decision_id=decision.id,
-            note=note,
-            actor=self._actor,
-            at=event.at,
-            event_seq=event.seq,
+        named = {"version_id": version_id, "decision_id": decision.id, "note": note, "actor": self._actor}
+        _, (row,) = self._record_with(
+            "version.approved",
+            subject_of(model, version),
+            told,
+            lambda event: [Approval(**named, at=event.at, event_seq=event.seq)],
+            model_id=model.id,
         )
-        return Registered(self._add(row), created=True)
+        return Registered(row, created=True)
 
     def add_signature(self, version_id: int, *, key_id: str, envelope: str) -> Registered[Signature]:
         """A signature over the version's manifest; the very same envelope again returns what stands.
@@ -61,16 +60,15 @@ class TrustWriter(WriterBase):
             if standing.envelope == envelope:
                 return Registered(standing, created=False)
         told = {"key": key_id}
-        event = self._record("version.signed", subject_of(model, version), told, model_id=model.id)
-        row = Signature(
-            version_id=version_id,
-            key_id=key_id,
-            envelope=envelope,
-            actor=self._actor,
-            at=event.at,
-            event_seq=event.seq,
+        named = {"version_id": version_id, "key_id": key_id, "envelope": envelope, "actor": self._actor}
+        _, (row,) = self._record_with(
+            "version.signed",
+            subject_of(model, version),
+            told,
+            lambda event: [Signature(**named, at=event.at, event_seq=event.seq)],
+            model_id=model.id,
         )
-        return Registered(self._add(row), created=True)
+        return Registered(row, created=True)
 
 
 def _nothing_to_approve(version: ModelVersion, *, judged: bool) -> NotPassedError:
