@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, select
 
 from registry import events
@@ -32,6 +32,9 @@ from registry.tables import (
 from registry.values import CaseScore, ChainReport, History, Outcome
 
 Row = TypeVar("Row", bound=Record)
+
+# Written out in the statement: a plan that PostgreSQL keeps for any parameter has no use for their index.
+IS_CHAMPION = col(ModelVersion.state) == bindparam(None, VersionState.CHAMPION, literal_execute=True)
 
 
 class Reader:
@@ -68,9 +71,7 @@ class Reader:
     def champion(self, model_id: int) -> ModelVersion | None:
         """The version that is live, if there is one."""
         return self._session.exec(
-            select(ModelVersion).where(
-                ModelVersion.model_id == model_id, ModelVersion.state == VersionState.CHAMPION
-            )
+            select(ModelVersion).where(ModelVersion.model_id == model_id, IS_CHAMPION)
         ).one_or_none()
 
     def version(self, model_id: int, number: int) -> ModelVersion:
@@ -95,6 +96,11 @@ class Reader:
         """Each time that the champion moved, oldest first."""
         query = select(ChampionMove).where(ChampionMove.model_id == model_id)
         return list(self._session.exec(query.order_by(col(ChampionMove.id))))
+
+    def latest_move(self, model_id: int) -> ChampionMove | None:
+        """The last time that the champion moved."""
+        query = select(ChampionMove).where(ChampionMove.model_id == model_id)
+        return self._session.exec(query.order_by(col(ChampionMove.id).desc()).limit(1)).one_or_none()
 
     # what versions are made from
 
