@@ -1,11 +1,12 @@
 """Many processes promote at once: one wins each round, the others are told who won, and nothing is lost.
 
-    python benchmarks/concurrent_promoters.py [--processes N] [--rounds N] [--database KIND]
+    python benchmarks/concurrent_promoters.py [--processes N] [--rounds N] [--minutes M] [--database KIND]
 
-In each round every process has a candidate of its own, judged against the same champion. All are let go
-together. The round counts when exactly one was promoted and each other one was refused with the winner's
-number. At the end the record itself is asked: as many events as were acknowledged, the hash chain whole, and
-each move of the champion beginning where the one before ended. It exits with 1 where anything else was seen.
+In each round every process has a candidate of its own, judged against the same champion: one that is new, or
+one that lost the round before and was judged anew. All are let go together. The round counts when exactly one
+was promoted and each other one was refused with the winner's number. At the end the record itself is asked:
+as many events as were acknowledged, the hash chain whole, and each move of the champion beginning where the one
+before ended. It exits with 1 where anything else was seen.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from multiprocessing.synchronize import Barrier
 from statistics import median, quantiles
 from typing import NamedTuple
 
-from record import KINDS, begin_line, candidate, machine, new_database, utc_now
+from record import KINDS, begin_line, candidate, judge, machine, new_database, utc_now
 
 from registry.engine import open_engine
 from registry.errors import ConflictError, StaleDecisionError
 from registry.registry import Registry
+from registry.writer import Writer
 
 EVENTS_OF_A_LINE = 3  # the model, its base version, and that it is champion
-EVENTS_OF_A_CANDIDATE = 5  # its adapter, started, trained, evaluated, decided
+EVENTS_OF_TRAINING = 3  # an adapter, started, trained
+EVENTS_OF_JUDGING = 2  # evaluated, decided
 
 
 class Answer(NamedTuple):
@@ -89,9 +92,18 @@ class Round:
         return len(self.winners) == 1 and {answer.winner for answer in self.answers} == set(self.winners)
 
 
-def play(registry: Registry, model_id: int, barrier: Barrier, pipes: list[Connection]) -> Round:
+def candidates(writer: Writer, model_id: int, losers: list[int], wanted: int) -> list[int]:
+    """The losers, judged against today's champion, and new ones."""
+    for number in losers:
+        judge(writer, writer.version(model_id, number))
+    return losers + [candidate(writer, model_id).number for _ in range(wanted - len(losers))]
+
+
+def play(
+    registry: Registry, model_id: int, barrier: Barrier, pipes: list[Connection], losers: list[int]
+) -> Round:
     """Judge a candidate for each process, and let all go."""
-    numbers = registry.write(lambda writer: [candidate(writer, model_id).number for _ in pipes])
+    numbers = registry.write(lambda writer: candidates(writer, model_id, losers, len(pipes)))
     for pipe, number in zip(pipes, numbers, strict=True):
         pipe.send(number)
     barrier.wait()
@@ -106,7 +118,9 @@ def faults(registry: Registry, model_id: int, rounds: list[Round]) -> list[str]:
     with registry.read() as reader:
         moves, report = reader.moves(model_id), reader.verify_chain()
         promoted = [reader.version_by_id(move.version_id).number for move in moves[1:]]
-    promised = EVENTS_OF_A_LINE + sum(EVENTS_OF_A_CANDIDATE * len(one.numbers) + 1 for one in rounds)
+    trained = len({number for one in rounds for number in one.numbers})
+    promised = EVENTS_OF_A_LINE + EVENTS_OF_TRAINING * trained
+    promised += sum(EVENTS_OF_JUDGING * len(one.numbers) + len(one.winners) for one in rounds)
     if report.count != promised:
         found.append(f"{report.count} events, {promised} were acknowledged")
     found += [problem.message for problem in report.problems]
@@ -117,7 +131,7 @@ def faults(registry: Registry, model_id: int, rounds: list[Round]) -> list[str]:
     return found
 
 
-def run(url: str, processes: int, rounds: int) -> tuple[list[Round], list[str]]:
+def run(url: str, processes: int, rounds: int, minutes: float) -> tuple[list[Round], list[str]]:
     """All rounds on one database, and what was wrong."""
     context = multiprocessing.get_context("spawn")
     registry = Registry.open(url, actor="benchmark", clock=utc_now)
@@ -128,7 +142,13 @@ def run(url: str, processes: int, rounds: int) -> tuple[list[Round], list[str]]:
     for worker in workers:
         worker.start()
     pipes = [here for here, _ in ends]
-    played = [play(registry, model_id, barrier, pipes) for _ in range(rounds)]
+    played: list[Round] = []
+    deadline = time.monotonic() + 60 * minutes
+    while len(played) < rounds and time.monotonic() < deadline:
+        losers = (
+            [number for number in played[-1].numbers if number not in played[-1].winners] if played else []
+        )
+        played.append(play(registry, model_id, barrier, pipes, losers))
     for pipe in pipes:
         pipe.send(None)
     for worker in workers:
@@ -169,13 +189,14 @@ def main() -> int:
     )
     parser.add_argument("--processes", type=int, default=32, metavar="N")
     parser.add_argument("--rounds", type=int, default=50, metavar="N")
+    parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M", help="stop after so long")
     parser.add_argument("--database", choices=KINDS, action="append")
     args = parser.parse_args()
     rows, machines, wrong = [], [], False
     for kind in args.database or KINDS:
         with new_database(kind) as url:
             machines.append(machine(url))
-            played, found = run(url, args.processes, args.rounds)
+            played, found = run(url, args.processes, args.rounds, args.minutes)
         rows.append(row(kind, args.processes, played, found))
         wrong = wrong or bool(found)
         print(rows[-1], file=sys.stderr, flush=True)

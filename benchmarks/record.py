@@ -96,6 +96,14 @@ def candidate(writer: Writer, model_id: int) -> ModelVersion:
     writer.finish_training(
         version.id, adapter_id=adapter.id, replay_set_id=None, curves_digest=None, summary={"loss": 0.25}
     )
+    judge(writer, version)
+    return version
+
+
+def judge(writer: Writer, version: ModelVersion) -> None:
+    """The gate passes a version, against today's champion."""
+    champion = writer.champion(version.model_id)
+    assert champion is not None
     writer.mark_evaluated(version.id)
     writer.record_decision(
         version.id,
@@ -107,4 +115,3 @@ def candidate(writer: Writer, model_id: int) -> ModelVersion:
         evidence=[],
         warnings=[],
     )
-    return version

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,6 +88,16 @@ class HistoryView:
     def champion(self) -> HistoryVersion | None:
         """The version that is live."""
         return next((version for version in self.versions if version.state == "champion"), None)
+
+    def newest(self, count: int) -> HistoryView:
+        """The newest `count` versions and the champion; results of the others are left out."""
+        kept = [one for one in self.versions[:-count] if one.state == "champion"] + [*self.versions[-count:]]
+        numbers = {one.number for one in kept}
+        lines = [
+            replace(line, cells={at: cell for at, cell in line.cells.items() if at in numbers})
+            for line in self.lines
+        ]
+        return HistoryView(self.model, tuple(kept), tuple(line for line in lines if line.cells))
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`; keys are stable."""
