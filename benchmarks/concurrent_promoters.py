@@ -5,8 +5,8 @@
 In each round every process has a candidate of its own, judged against the same champion: one that is new, or
 one that lost the round before and was judged anew. All are let go together. The round counts when exactly one
 was promoted and each other one was refused with the winner's number. At the end the record itself is asked:
-as many events as were acknowledged, the hash chain whole, and each move of the champion beginning where the one
-before ended. It exits with 1 where anything else was seen.
+as many events as were acknowledged, the hash chain whole, and each move of the champion beginning where the
+one before ended. It exits with 1 where anything else was seen.
 """
 
 from __future__ import annotations

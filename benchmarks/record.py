@@ -64,7 +64,8 @@ def machine(url: str) -> str:
         database = f"PostgreSQL {version}, fsync {fsync}"
     engine.dispose()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{database}; Python {platform.python_version()}, {platform.machine()}, {cores} cores"
+    load = f"load average {os.getloadavg()[0]:.1f}"
+    return f"{database}; Python {platform.python_version()}, {platform.machine()}, {cores} cores, {load}"
 
 
 def begin_line(registry: Registry, name: str = "default") -> int:

@@ -115,7 +115,7 @@ def filled(kind: str, shape: Shape) -> Iterator[tuple[str, Registry, int, float]
 def measure(kind: str, shape: Shape, rounds: int) -> list[Measured]:
     """Everything on one database of one shape."""
     with filled(kind, shape) as (url, registry, model_id, seconds):
-        print(f"{kind}, {shape}: written in {seconds:.0f} s, {machine(url)}", file=sys.stderr, flush=True)
+        print(f"{kind}, {shape}: written in {seconds:.0f} s; {machine(url)}", flush=True)
         done = chain(
             moves(registry, model_id, rounds),
             questions(registry, model_id, shape, rounds),

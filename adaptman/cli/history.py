@@ -48,6 +48,8 @@ def history(
     Results compare only where the suite is the same to the byte: a changed suite starts a new column.
     """
     if context.invoked_subcommand is not None:
+        if as_json or as_csv or plot_file or last or show_all:
+            raise click.UsageError(f"options of `{context.invoked_subcommand}` come after its name")
         return
     if sum([as_json, as_csv, plot_file is not None]) > 1:
         raise click.UsageError("choose one of --json, --csv and --plot")

@@ -67,6 +67,12 @@ def test_one_form_at_a_time(terminal: Terminal, told: Story) -> None:
     assert terminal.run("history", "--json", "--csv").exit_code == 2
 
 
+def test_options_in_front_of_diff_are_not_lost(terminal: Terminal, told: Story) -> None:
+    result = terminal.run("history", "--json", "diff", "3", "4")
+    assert result.exit_code == 2
+    assert "options of `diff` come after its name" in result.stderr
+
+
 def test_plot(terminal: Terminal, told: Story) -> None:
     result = terminal.run("history", "--plot", "history.png")
     assert (result.exit_code, result.stdout) == (0, "")

@@ -61,6 +61,8 @@ def test_help_loads_click_and_nothing_else(tmp_path: Path) -> None:
 COMMANDS = [
     "history",
     "history --json",
+    "history diff 1 3",
+    "bisect general general-0 --stored",
     "promote 2",
     "rollback",
     "version list",
