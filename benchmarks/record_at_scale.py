@@ -51,7 +51,7 @@ def timed(name: str, work: Question, rounds: int) -> Measured:
         began = time.perf_counter()
         answer = work()
         times.append(1000 * (time.perf_counter() - began))
-    return Measured(name, times, len(answer) if isinstance(answer, list | tuple) else None)
+    return Measured(name, times, len(answer) if type(answer) in (list, tuple) else None)
 
 
 def moves(registry: Registry, model_id: int, rounds: int) -> Iterator[Measured]:
@@ -124,17 +124,24 @@ def measure(kind: str, shape: Shape, rounds: int) -> list[Measured]:
         found = []
         for one in done:
             found.append(one)
-            print(f"  {one.name}: {one.median:.1f} ms", file=sys.stderr, flush=True)
+            print(
+                f"  {one.name}: {one.median:.1f} ms, best {min(one.times):.1f}", file=sys.stderr, flush=True
+            )
+        with registry.read() as reader:
+            report = reader.verify_chain()
+        assert report.ok, report.problems[0].message
+        print(f"{report.count:,} events, the chain is whole", flush=True)
         return found
 
 
 def print_table(kind: str, shapes: list[Shape], columns: list[list[Measured]]) -> None:
-    """Medians, a column for each shape; rows where the answer has some."""
+    """Medians and the best, a column for each shape, and the rows of the answer."""
     print(f"\n| {kind} | {' | '.join(str(shape) for shape in shapes)} |")
     print("| --- |" + " ---: |" * len(shapes))
     for row in zip(*columns, strict=True):
         cells = [
-            f"{one.median:.1f} ms" + (f", {one.rows:,} rows" if one.rows is not None else "") for one in row
+            f"{one.median:.1f} ms, best {min(one.times):.1f}" + (f", {one.rows:,} rows" if one.rows else "")
+            for one in row
         ]
         print(f"| {row[0].name} | {' | '.join(cells)} |")
 
