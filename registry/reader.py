@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, select
 
 from registry import events, replay
@@ -36,6 +36,9 @@ from registry.tables import (
 from registry.values import CaseScore, ChainReport, History, Outcome, Standing, TableReport
 
 Row = TypeVar("Row", bound=Record)
+
+# Written out in the statement: a plan that PostgreSQL keeps for any parameter has no use for their index.
+IS_CHAMPION = col(ModelVersion.state) == bindparam(None, VersionState.CHAMPION, literal_execute=True)
 
 
 class Reader:
@@ -72,9 +75,7 @@ class Reader:
     def champion(self, model_id: int) -> ModelVersion | None:
         """The version that is live, if there is one."""
         return self._session.exec(
-            select(ModelVersion).where(
-                ModelVersion.model_id == model_id, ModelVersion.state == VersionState.CHAMPION
-            )
+            select(ModelVersion).where(ModelVersion.model_id == model_id, IS_CHAMPION)
         ).one_or_none()
 
     def version(self, model_id: int, number: int) -> ModelVersion:
@@ -102,9 +103,7 @@ class Reader:
 
     def standing(self, model_id: int) -> Standing:
         """Which versions are champion, previous and challenger now."""
-        champion = self.champion(model_id)
-        query = select(ChampionMove).where(ChampionMove.model_id == model_id)
-        move = self._session.exec(query.order_by(col(ChampionMove.id).desc()).limit(1)).one_or_none()
+        champion, move = self.champion(model_id), self.latest_move(model_id)
         previous = self.version_by_id(move.previous_id) if move and move.previous_id is not None else None
         return Standing(
             champion=champion.number if champion else None,
@@ -124,6 +123,11 @@ class Reader:
             .where(col(DecisionRow.champion_id).is_not_distinct_from(champion.id if champion else None))
         )
         return self._session.exec(query.order_by(col(ModelVersion.number).desc()).limit(1)).one_or_none()
+
+    def latest_move(self, model_id: int) -> ChampionMove | None:
+        """The last time that the champion moved."""
+        query = select(ChampionMove).where(ChampionMove.model_id == model_id)
+        return self._session.exec(query.order_by(col(ChampionMove.id).desc()).limit(1)).one_or_none()
 
     # what versions are made from
 

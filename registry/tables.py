@@ -249,8 +249,9 @@ class ChampionMove(Record, table=True):
     """The alias moved: `version_id` became champion in place of `previous_id`."""
 
     __tablename__ = "champion_move"
+    __table_args__ = (Index("ix_champion_move_model_id", "model_id", "id"),)  # the last one is asked for
     id: int = Field(default=None, primary_key=True)
-    model_id: int = Field(foreign_key="model.id", index=True)
+    model_id: int = Field(foreign_key="model.id")
     version_id: int = Field(foreign_key="model_version.id")
     previous_id: int | None = Field(default=None, foreign_key="model_version.id")
     cause: str = Field(sa_type=Words)

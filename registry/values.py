@@ -50,6 +50,16 @@ class Promotion(NamedTuple):
     waived: bool
 
 
+class HistoryVersion(NamedTuple):
+    """One version, as the history shows it; `parent` is a number."""
+
+    number: int
+    state: VersionState
+    parent: int | None
+    note: str
+    created_at: datetime
+
+
 class HistoryRow(NamedTuple):
     """The newest run of one version on one suite. Rows compare only where `suite_digest` is the same."""
 
@@ -81,7 +91,7 @@ class HistoryMark(NamedTuple):
 class History(NamedTuple):
     """Versions by number, their newest suite runs, and the moves of the champion in order."""
 
-    versions: tuple[ModelVersion, ...]
+    versions: tuple[HistoryVersion, ...]
     rows: tuple[HistoryRow, ...]
     marks: tuple[HistoryMark, ...]
 

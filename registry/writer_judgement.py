@@ -189,13 +189,13 @@ class JudgementWriter(WriterBase):
             NothingToRollBackError: there was no champion before.
         """
         model = self.model_by_id(model_id)
-        moves = self.moves(model_id)
-        if not moves or moves[-1].previous_id is None:
+        last = self.latest_move(model_id)
+        if last is None or last.previous_id is None:
             raise NothingToRollBackError(
                 f"model `{model.name}` has no former champion",
                 hint="`adaptman history` shows what was champion when",
             )
-        former, champion = self.version_by_id(moves[-1].previous_id), self.champion(model_id)
+        former, champion = self.version_by_id(last.previous_id), self.champion(model_id)
         self._crown(former, champion)
         self._champion_moved(model, former, champion, cause="rollback")
         return Promotion(former, champion, None, waived=False)

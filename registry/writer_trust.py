@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from registry.errors import InvalidRecordError, NotPassedError
 from registry.states import RUNNABLE, VersionState
 from registry.tables import Approval, ModelVersion, Signature
@@ -31,12 +33,12 @@ class TrustWriter(WriterBase):
             if standing.actor == self._actor:
                 return Registered(standing, created=False)
         told = {"decision_id": decision.id, "verdict": decision.verdict, "note": note}
-        named = {"version_id": version_id, "decision_id": decision.id, "note": note, "actor": self._actor}
+        named: dict[str, Any] = {"decision_id": decision.id, "note": note, "actor": self._actor}
         _, (row,) = self._record_with(
             "version.approved",
             subject_of(model, version),
             told,
-            lambda event: [Approval(**named, at=event.at, event_seq=event.seq)],
+            lambda event: [Approval(version_id=version_id, **named, at=event.at, event_seq=event.seq)],
             model_id=model.id,
         )
         return Registered(row, created=True)
@@ -60,12 +62,12 @@ class TrustWriter(WriterBase):
             if standing.envelope == envelope:
                 return Registered(standing, created=False)
         told = {"key": key_id}
-        named = {"version_id": version_id, "key_id": key_id, "envelope": envelope, "actor": self._actor}
+        named: dict[str, Any] = {"key_id": key_id, "envelope": envelope, "actor": self._actor}
         _, (row,) = self._record_with(
             "version.signed",
             subject_of(model, version),
             told,
-            lambda event: [Signature(**named, at=event.at, event_seq=event.seq)],
+            lambda event: [Signature(version_id=version_id, **named, at=event.at, event_seq=event.seq)],
             model_id=model.id,
         )
         return Registered(row, created=True)

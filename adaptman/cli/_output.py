@@ -9,9 +9,10 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import Enum
+from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,32 @@ def note(text: str) -> None:
 def print_json(value: Any) -> None:
     """`value` as indented JSON; times in ISO 8601, numbers that JSON lacks as null."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    click.echo(json.dumps(jsonable(value), indent=2, ensure_ascii=encoding != "utf8", allow_nan=False))
+    click.echo(indented(value, encode_basestring if encoding == "utf8" else encode_basestring_ascii))
+
+
+def indented(value: Any, quoted: Callable[[str], str], pad: str = "\n") -> str:
+    """What `json.dumps(jsonable(value), indent=2)` writes, in one pass: a long history takes half the time.
+
+    `quoted` writes a text between quotes; `pad` is the line break and the indentation of the place.
+    """
+    kind = type(value)
+    if kind is str:
+        return quoted(value)
+    if kind is float:
+        return repr(value) if math.isfinite(value) else "null"
+    if kind is datetime:
+        return f'"{timestamp(value)}"'
+    if kind is dict:
+        deeper = pad + "  "
+        items = [f"{quoted(str(key))}: {indented(item, quoted, deeper)}" for key, item in value.items()]
+        return f"{{{deeper}{f',{deeper}'.join(items)}{pad}}}" if items else "{}"
+    if kind is list or kind is tuple:
+        deeper = pad + "  "
+        items = [indented(item, quoted, deeper) for item in value]
+        return f"[{deeper}{f',{deeper}'.join(items)}{pad}]" if items else "[]"
+    if value is None or kind is bool or kind is int:
+        return json.dumps(value)
+    return indented(jsonable(value), quoted, pad)
 
 
 def jsonable(value: Any) -> Any:

@@ -1,9 +1,10 @@
-"""`adaptman history`: every version's results on every suite."""
+"""`adaptman history`: every version's results on every suite, and two versions case by case."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,37 +12,53 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptman.cli._context import App, pass_app
-from adaptman.cli._output import json_option, note, print_json, table, width
+from adaptman.cli._history_table import figure, print_history, spelled
+from adaptman.cli._output import json_option, note, plain, print_json
 
 if TYPE_CHECKING:
-    from adaptman.lifecycle.history import Cell, HistoryVersion, HistoryView, SuiteLine
+    from adaptman.lifecycle.compare import Answer, ChangedCase, SuiteDiff, VersionDiff
 
-_ABSENT = "·"
-_COLOURS = {"champion": "green", "refused": "red", "failed": "red", "discarded": "red"}
-_LEGEND = (
-    "★ champion   ✓ passed   ✗ refused   ⚑ waived   ↩ rolled back   ○ not judged\n"
-    "value, and its 95 % interval below; a column holds results on one and the same suite"
-)
+_NEWEST = 20
+_FEW = 5
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row for each version and suite.")
 @click.option(
     "--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Draw it into FILE; its ending chooses the form (.png, .svg, .pdf).",
 )  # fmt: skip
-@pass_app
-def history(app: App, as_json: bool, as_csv: bool, plot_file: Path | None) -> None:
+@click.option(
+    "--last", type=click.IntRange(min=1), metavar="N",
+    help="Only the newest N versions, and the champion (default: 20 in the table, all elsewhere).",
+)  # fmt: skip
+@click.option("--all", "show_all", is_flag=True, help="All versions, in the table too.")
+@click.pass_context
+def history(
+    context: click.Context,
+    as_json: bool,
+    as_csv: bool,
+    plot_file: Path | None,
+    last: int | None,
+    show_all: bool,
+) -> None:
     """Show every version's results on every suite.
 
     Results compare only where the suite is the same to the byte: a changed suite starts a new column.
     """
-    from adaptman.lifecycle.history import history as read_history
-
+    if context.invoked_subcommand is not None:
+        if as_json or as_csv or plot_file or last or show_all:
+            raise click.UsageError(f"options of `{context.invoked_subcommand}` come after its name")
+        return
     if sum([as_json, as_csv, plot_file is not None]) > 1:
         raise click.UsageError("choose one of --json, --csv and --plot")
-    view = read_history(app.workspace())
+    if last is not None and show_all:
+        raise click.UsageError("choose one of --last and --all")
+    from adaptman.lifecycle.history import history as read_history
+
+    whole = read_history(context.ensure_object(App).workspace())
+    view = whole if last is None else whole.newest(last)
     if as_json:
         print_json(view.to_dict())
     elif as_csv:
@@ -52,92 +69,81 @@ def history(app: App, as_json: bool, as_csv: bool, plot_file: Path | None) -> No
         plot_history(view, plot_file)
         note(f"drawn into {plot_file}")
     else:
-        print_history(view)
+        shown = view if show_all or last is not None else view.newest(_NEWEST)
+        print_history(shown, left_out=len(whole.versions) - len(shown.versions))
 
 
-def print_history(view: HistoryView) -> None:
-    """The table on stdout, its legend on stderr."""
-    for at, columns in enumerate(_groups(view.lines, _room(view))):
+@history.command()
+@click.argument("before", type=click.IntRange(min=1), metavar="A")
+@click.argument("after", type=click.IntRange(min=1), metavar="B")
+@click.option("--suite", metavar="NAME", help="Only this suite, with every case that changed.")
+@json_option
+@pass_app
+def diff(app: App, before: int, after: int, suite: str | None, as_json: bool) -> None:
+    """Compare version A with B case by case: what broke, what was mended, what both wrote.
+
+    It reads stored results and evaluates nothing.
+    """
+    from adaptman.lifecycle.compare import compare_versions
+
+    found = compare_versions(app.workspace(), before, after, suite=suite)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    _print_diff(found, most=None if suite else _FEW)
+
+
+def _print_diff(found: VersionDiff, *, most: int | None) -> None:
+    for at, one in enumerate(found.suites):
         if at:
             click.echo()
-        click.echo(_table(view, columns))
-    if view.lines:
-        note("\n" + _LEGEND)
-    else:
-        note("no suite was run yet; `adaptman evaluate N` runs them on version N")
+        click.echo(spelled("\n".join(_suite_lines(one, found, most))))
+    if found.not_compared:
+        if found.suites:
+            click.echo()
+        click.echo("not compared")
+        for name, reason in found.not_compared:
+            click.echo(f"  {plain(name)}: {reason}")
+    if not found.suites and not found.not_compared:
+        note(f"neither version {found.before} nor version {found.after} was run on a suite")
 
 
-def mark(version: HistoryVersion) -> str:
-    """What became of a version, in one character."""
-    if version.state == "champion":
-        return "★"
-    if version.rolled_back:
-        return "↩"
-    if version.state in {"refused", "failed", "discarded"}:
-        return "✗"
-    return "✓" if version.state in {"passed", "retired"} else "○"
+def _suite_lines(one: SuiteDiff, found: VersionDiff, most: int | None) -> Iterator[str]:
+    counts = f"{len(one.broke)} broke, {len(one.mended)} mended, {one.same} as before"
+    if one.unanswered:
+        counts += f", {one.unanswered} answered by one of them only"
+    yield (
+        click.style(plain(one.suite), bold=True) + f"  {figure(one.before)} → {figure(one.after)}   {counts}"
+    )
+    if one.unreadable:
+        yield f"  ! {plain(one.unreadable)}: only scores can be shown"
+    for sign, colour, cases in (("✗", "red", one.broke), ("✓", "green", one.mended)):
+        yield from _case_lines(click.style(sign, fg=colour), cases, found, most)
+    left_out = sum(max(len(cases) - (most or len(cases)), 0) for cases in (one.broke, one.mended))
+    if left_out:
+        yield f"  … {left_out} more; `--suite {plain(one.suite)}` shows them all"
 
 
-def _table(view: HistoryView, columns: Sequence[SuiteLine]) -> str:
-    header = ["", "version", "state", *(line.label for line in columns)]
-    rows: list[list[str]] = []
-    for version in view.versions:
-        rows += _version_rows(version, columns)
-    return table(header, rows, right=(1, *range(3, len(header))))
+def _case_lines(
+    sign: str, cases: Sequence[ChangedCase], found: VersionDiff, most: int | None
+) -> Iterator[str]:
+    for case in cases[:most]:
+        yield f"  {sign} {plain(case.case_id)}"
+        yield from _answer_lines(f"version {found.before}", case.before)
+        yield from _answer_lines(f"version {found.after}", case.after)
 
 
-def _version_rows(version: HistoryVersion, columns: Sequence[SuiteLine]) -> list[list[str]]:
-    cells = [line.cells.get(version.number) for line in columns]
-    colour = _COLOURS.get(version.state)
-    state, more = _state_words(version)
-    first = [click.style(mark(version), fg=colour), str(version.number), click.style(state, fg=colour)]
-    rows = [[*first, *(_value(cell) for cell in cells)]]
-    if more or any(cells):
-        rows.append(["", "", more, *(click.style(_interval(cell), dim=True) for cell in cells)])
-    return rows
+def _answer_lines(who: str, answer: Answer) -> Iterator[str]:
+    """What it wrote, and what was wrong with it, wrapped on a terminal."""
+    wrong = "" if answer.detail is None else answer.detail
+    said = figure(answer.score) if not answer.output else plain(" ".join(answer.output.split()))
+    yield from _wrapped(f"{said}", first=f"      {who}  ", rest=" " * (len(who) + 8))
+    if wrong:
+        yield from _wrapped(plain(wrong), first=" " * (len(who) + 8) + "↳ ", rest=" " * (len(who) + 10))
 
 
-def _state_words(version: HistoryVersion) -> tuple[str, str]:
-    more = ["⚑ waived"] if version.waiver is not None else []
-    more += ["rolled back"] if version.rolled_back else []
-    return version.state, ", ".join(more)
-
-
-def _value(cell: Cell | None) -> str:
-    return _ABSENT if cell is None else figure(cell.value)
-
-
-def _interval(cell: Cell | None) -> str:
-    return "" if cell is None else f"{figure(cell.low)}–{figure(cell.high)}"
-
-
-def figure(value: float) -> str:
-    """Two decimals, with a true minus sign and no negative zero."""
-    text = f"{value:.2f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def _room(view: HistoryView) -> int | None:
-    """Columns left for suites on a terminal; `None` in a pipe, where nothing is broken up."""
+def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
     if not sys.stdout.isatty():
-        return None
-    states = max((max(width(word) for word in _state_words(one)) for one in view.versions), default=5)
-    return shutil.get_terminal_size().columns - (1 + 2 + 7 + 2 + max(states, 5))
-
-
-def _groups(lines: Sequence[SuiteLine], room: int | None) -> Iterator[list[SuiteLine]]:
-    """Suites in groups that fit the terminal, at least one in each."""
-    group: list[SuiteLine] = []
-    used = 0
-    for line in lines:
-        needed = 2 + _column_width(line)
-        if group and room is not None and used + needed > room:
-            yield group
-            group, used = [], 0
-        group.append(line)
-        used += needed
-    yield group
-
-
-def _column_width(line: SuiteLine) -> int:
-    return max([width(line.label), *(width(_interval(cell)) for cell in line.cells.values())])
+        return [first + text]
+    columns = max(shutil.get_terminal_size().columns, len(rest) + 24)
+    return textwrap.wrap(text, columns, initial_indent=first, subsequent_indent=rest) or [first.rstrip()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptman.cli._context import App, pass_app
+from adaptman.cli._history_table import figure
 from adaptman.cli._output import (
     json_option,
     jsonable,
@@ -19,7 +20,6 @@ from adaptman.cli._output import (
     short_time,
     table,
 )
-from adaptman.cli.history import figure
 
 if TYPE_CHECKING:
     from adaptman.lifecycle.signing import Verification

@@ -125,12 +125,17 @@ def _results(
     return tuple(results)
 
 
+def new_tokens(kind: SuiteKind) -> int:
+    """The tokens that a reply may take in a suite of that kind."""
+    return _MAX_NEW_TOKENS.get(kind, _MAX_NEW_TOKENS_CALL)
+
+
 def _run(suite: Suite, loaded: LoadedModel, fmt: OutputFormat, on_done: Callable[[int], None]) -> SuiteResult:
     return run_suite(
         suite,
         engine.answerer_of(loaded, fmt),
         fmt,
-        max_new_tokens=_MAX_NEW_TOKENS.get(suite.kind, _MAX_NEW_TOKENS_CALL),
+        max_new_tokens=new_tokens(suite.kind),
         clock=time.monotonic,
         on_done=on_done,
     )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
     from registry import values
-    from registry.tables import ModelVersion
 
 KIND_ORDER = ("target", "tools", "irrelevance", "format", "general", "drift", "custom")
 """What was to be learned first, what must not be lost after it."""
@@ -52,8 +51,7 @@ class HistoryVersion:
     """True when it was champion and a rollback took it away."""
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A version's newest result on a suite: the metric and its 95 % interval over `n` cases."""
 
     value: float
@@ -91,6 +89,16 @@ class HistoryView:
         """The version that is live."""
         return next((version for version in self.versions if version.state == "champion"), None)
 
+    def newest(self, count: int) -> HistoryView:
+        """The newest `count` versions and the champion; results of the others are left out."""
+        kept = [one for one in self.versions[:-count] if one.state == "champion"] + [*self.versions[-count:]]
+        numbers = {one.number for one in kept}
+        lines = [
+            replace(line, cells={at: cell for at, cell in line.cells.items() if at in numbers})
+            for line in self.lines
+        ]
+        return HistoryView(self.model, tuple(kept), tuple(line for line in lines if line.cells))
+
     def to_dict(self) -> dict[str, Any]:
         """For `--json`; keys are stable."""
         champion = self.champion
@@ -126,11 +134,10 @@ def history(workspace: Workspace) -> HistoryView:
 
 
 def _versions(record: values.History) -> tuple[HistoryVersion, ...]:
-    numbers = {row.id: row.number for row in record.versions}
     champions = {mark.number for mark in record.marks}
     waivers = {mark.number: mark.reason for mark in record.marks if mark.mark == "waived"}
     displaced = _rolled_back(record)
-    return tuple(_version(row, numbers, champions, waivers, displaced) for row in record.versions)
+    return tuple(_version(row, champions, waivers, displaced) for row in record.versions)
 
 
 def _rolled_back(record: values.History) -> set[int]:
@@ -144,8 +151,7 @@ def _rolled_back(record: values.History) -> set[int]:
 
 
 def _version(
-    row: ModelVersion,
-    numbers: Mapping[int, int],
+    row: values.HistoryVersion,
     champions: set[int],
     waivers: Mapping[int, str],
     displaced: set[int],
@@ -153,7 +159,7 @@ def _version(
     return HistoryVersion(
         number=row.number,
         state=row.state.value,
-        parent=numbers.get(row.parent_id) if row.parent_id is not None else None,
+        parent=row.parent,
         note=row.note,
         created_at=row.created_at,
         was_champion=row.number in champions,

@@ -61,6 +61,9 @@ def upgrade() -> None:
     # occurs twice in a run, so there is nothing that the index could refuse.
     op.drop_index("ix_case_outcome_case_id", "case_outcome")
     op.create_index("uq_case_outcome_case_id", "case_outcome", ["suite_run_id", "case_id"], unique=True)
+    # The last move of one line is one step into this index, however many lines have moved since.
+    op.drop_index("ix_champion_move_model_id", "champion_move")
+    op.create_index("ix_champion_move_model_id", "champion_move", ["model_id", "id"])
     create_tables()
     restore_changes()
     append_snapshot()
@@ -72,6 +75,8 @@ def downgrade() -> None:
     keep_changes()
     for table in reversed(NEW_TABLES):
         op.drop_table(table)
+    op.drop_index("ix_champion_move_model_id", "champion_move")
+    op.create_index("ix_champion_move_model_id", "champion_move", ["model_id"])
     op.drop_index("uq_case_outcome_case_id", "case_outcome")
     op.create_index("ix_case_outcome_case_id", "case_outcome", ["case_id"])
     op.drop_index("ix_suite_run_cache_key", "suite_run")

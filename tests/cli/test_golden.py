@@ -63,6 +63,20 @@ def test_json_after_the_story(command: str, terminal: Terminal, told: Story) -> 
     check(f"{command.replace(' ', '-')}-json", terminal.transcript(*command.split(), "--json"))
 
 
+def test_what_two_versions_answered(terminal: Terminal, told: Story) -> None:
+    told.answer(3, "general", {0: 1.0, 1: 1.0, 2: 0.0, 3: 1.0})
+    told.answer(4, "general", {0: 1.0, 1: 0.0, 2: 1.0, 3: 0.0})
+    shown = [
+        terminal.transcript("history", "diff", "3", "4"),
+        terminal.transcript("history", "diff", "3", "4", "--suite", "general", "--json"),
+        terminal.transcript("bisect", "general", "general-3", "--until", "4", "--stored"),
+        terminal.transcript("bisect", "general", "general-0", "--stored"),
+        terminal.transcript("bisect", "general", "general-9"),
+        terminal.transcript("bisect", "irrelevance", "irrelevance-0", "--until", "2", "--stored", "--json"),
+    ]
+    check("history-diff", re.sub(r"0\.\d\d likely", "0.NN likely", "\n".join(shown)))
+
+
 def probes(
     *, missing: str = "", mlflow: str | None = None, free: float = 40e9, embedded: bool = True
 ) -> Probes:

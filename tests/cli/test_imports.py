@@ -62,6 +62,8 @@ COMMANDS = [
     "history",
     "history --json",
     "approve 2 --note fine",
+    "history diff 1 3",
+    "bisect general general-0 --stored",
     "promote 2",
     "rollback",
     "version list",

@@ -7,6 +7,7 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
+from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,17 @@ from click import unstyle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptman.cli._output import jsonable, pairs, plain, print_json, short_time, table, timestamp, width
+from adaptman.cli._output import (
+    indented,
+    jsonable,
+    pairs,
+    plain,
+    print_json,
+    short_time,
+    table,
+    timestamp,
+    width,
+)
 from adaptman.cli.version import size
 
 
@@ -34,6 +45,21 @@ def test_json_of_what_is_printed() -> None:
     assert jsonable(value) == {
         "at": "2026-01-05T09:00:00Z", "path": "a/b", "kind": "red", "all": [1, 2.5, None, True], "no": None,
     }  # fmt: skip
+
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(Colour)
+    | st.datetimes(timezones=st.just(UTC)) | st.dates() | st.just(Path("a/b"))
+)  # fmt: skip
+
+
+@given(
+    st.recursive(LEAVES, lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text(), inner))
+)
+def test_json_is_indented_as_the_standard_library_does(value: object) -> None:
+    for quoted, ascii_only in ((encode_basestring, False), (encode_basestring_ascii, True)):
+        expected = json.dumps(jsonable(value), indent=2, ensure_ascii=ascii_only, allow_nan=False)
+        assert indented(value, quoted) == expected
 
 
 def test_json_refuses_what_it_does_not_know() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Barrier
 from typing import TypeVar
 
+import pytest
 from sqlalchemy import text
 
 from registry.engine import open_engine
@@ -21,6 +23,7 @@ from tests.registry.line import Line, judged, start
 
 T = TypeVar("T")
 WRITERS = 16
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def at_once(open_registry: Callable[[], Registry], work: Callable[[Registry, int], T]) -> list[T]:
@@ -131,6 +134,32 @@ def test_one_process_wins(url: str, line: Line) -> None:
         one.stdin.flush()
     answers = sorted(one.communicate()[0].strip() for one in processes)
     assert answers == ["lost", "lost", "won"]
+
+
+@pytest.mark.slow
+def test_sixteen_processes_round_after_round(kind: str) -> None:
+    """The benchmark, small: it exits with 1 unless one wins each round, all know who, and nothing is lost."""
+    words = ["--processes", "16", "--rounds", "4", "--database", kind]
+    done = benchmark("concurrent_promoters.py", *words)
+    assert (done.returncode, f"| {kind} | 16 | 4 | 4 |" in done.stdout) == (0, True), (
+        done.stdout + done.stderr
+    )
+
+
+@pytest.mark.slow
+def test_a_record_written_in_bulk_is_one_that_the_registry_goes_on_with(kind: str) -> None:
+    shape = ["--versions", "40", "--suites", "3", "--cases", "4", "--rounds", "3", "--database", kind]
+    done = benchmark("record_at_scale.py", *shape)
+    assert done.returncode == 0, done.stderr
+    assert "the chain is whole" in done.stdout
+    assert "| history, in process |" in done.stdout
+    assert ", 117 rows |" in done.stdout
+
+
+def benchmark(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / name), *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_process_that_dies_inside_a_unit_leaves_nothing(url: str, line: Line) -> None:
