@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from policies.errors import PolicyError
+from policies.yamltext import kind_of, parse, told
 
 Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift"]
 
 MAX_CHARACTERS = 64 * 1024
+RETENTION = "retention"  # the built-in file that is not about promotion
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -80,16 +81,18 @@ def load_policy(text: str, origin: str) -> Policy:
     """
     if len(text) > MAX_CHARACTERS:
         raise PolicyError(f"`{origin}` has {len(text)} characters, at most {MAX_CHARACTERS} are read")
-    content = _parse(text, origin)
+    content = parse(text, origin)
     if not isinstance(content, dict):
         raise PolicyError(
-            f"`{origin}` holds {_kind_of(content)} where a policy, a mapping, was expected",
+            f"`{origin}` holds {kind_of(content)} where a policy, a mapping, was expected",
             hint="start from `adaptman policy show default`",
         )
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        raise PolicyError(_told(error, origin), hint="start from `adaptman policy show default`") from None
+        raise PolicyError(
+            told(error, origin, "policy"), hint="start from `adaptman policy show default`"
+        ) from None
 
 
 def builtin(name: str = "default") -> Policy:
@@ -116,69 +119,5 @@ def builtin_text(name: str = "default") -> str:
 def builtin_names() -> tuple[str, ...]:
     """The names `builtin` knows, sorted."""
     found = (entry.name for entry in (files("policies") / "builtin").iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without aliases, a few of which unfold into gigabytes, and without a key twice."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "anchor", None) is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"anchors and aliases (`{event.anchor}`) are not read", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"`{key.value}` stands twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _parse(text: str, origin: str) -> object:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise PolicyError(f"`{origin}`{_place(error)} is not valid YAML: {_problem(error)}") from None
-    except RecursionError:
-        raise PolicyError(f"`{origin}` is nested too deeply") from None
-    except ValueError as error:  # a date or a number that only looks like one
-        raise PolicyError(f"`{origin}` is not valid YAML: {error}") from None
-
-
-def _place(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f", line {mark.line + 1}," if mark else ""
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    return str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-
-
-def _kind_of(content: object) -> str:
-    names = {type(None): "nothing", list: "a list", str: "text"}
-    return names.get(type(content), "a single value")
-
-
-def _told(error: ValidationError, origin: str) -> str:
-    problems = list(_problems(error))
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return f"`{origin}` is not a valid policy: " + "; ".join(problems[:3]) + more
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-        if problem["type"] == "extra_forbidden":
-            yield f"`{path}` is not a known key"
-        elif problem["type"] == "missing":
-            yield f"`{path}` is missing"
-        else:
-            message = problem["msg"]
-            yield f"`{path}`: {message[:1].lower()}{message[1:]} (found `{problem['input']!r:.60}`)"
+    names = {name.removesuffix(".yaml") for name in found if name.endswith(".yaml")}
+    return tuple(sorted(names - {RETENTION}))

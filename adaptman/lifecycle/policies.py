@@ -57,7 +57,7 @@ def read_policy(path: Path) -> PolicySource:
     """
     from policies.policy import load_policy
 
-    text = _read_text(path)
+    text = read_text(path)
     return PolicySource(load_policy(text, str(path)), text)
 
 
@@ -65,7 +65,12 @@ def _looks_like_path(which: str) -> bool:
     return "/" in which or "\\" in which or which.endswith((".yaml", ".yml"))
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a policy file.
+
+    Raises:
+        WorkspaceError: it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             return stream.read(_LARGEST).decode("utf-8")
