@@ -117,6 +117,21 @@ def removals(session: Session) -> dict[str, datetime]:
     return dict(session.exec(query).all())
 
 
+def gone(session: Session) -> frozenset[str]:
+    """Adapters and replay sets that were removed, and that no version has made once more since."""
+    removed = removals(session)
+    found: set[str] = set()
+    for digest, key in (
+        (Adapter.tree_digest, col(ModelVersion.adapter_id) == Adapter.id),
+        (ReplaySet.object_digest, col(ModelVersion.replay_set_id) == ReplaySet.id),
+    ):
+        made: Any = select(digest, func.max(ModelVersion.finished_at)).where(key).group_by(digest)
+        found |= {
+            one for one, at in session.exec(made) if one in removed and (at is None or removed[one] >= at)
+        }
+    return frozenset(found)
+
+
 def collected_adapter(session: Session, version: ModelVersion) -> Collected | None:
     """The record that the version's adapter was removed; None if it is there, or was made once more since."""
     if version.adapter_id is None:

@@ -225,6 +225,10 @@ class Reader:
         """When each object was last recorded as removed from the store."""
         return objects.removals(self._session)
 
+    def gone(self) -> frozenset[str]:
+        """Adapters and replay sets that were removed from the store and not made once more since."""
+        return objects.gone(self._session)
+
     def last_happened(self) -> dict[str, datetime]:
         """When anything was last recorded about each subject of an event."""
         return objects.last_happened(self._session)

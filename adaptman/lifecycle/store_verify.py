@@ -78,30 +78,34 @@ class _Check:
 def verify_store(workspace: Workspace, *, progress: Progress | None = None) -> StoreReport:
     """Compute the digest of every object again, and look for every object that a row names.
 
-    Rows are read before the objects: what is registered meanwhile is not looked for.
+    What is registered meanwhile is not looked for.
 
     Raises:
         ArtifactError: the objects cannot be listed.
     """
     with workspace.registry.read() as reader:
-        named, removed = reader.named_objects(), reader.removals()
+        named = reader.named_objects()
     check = _Check(workspace.store, progress or Silent())
     check.read_all()
-    needed = _needed(check, named)
-    gone = [one for one in needed if one in removed and one not in check.whole and one not in check.broken]
-    for digest in needed.keys() - check.whole.keys() - check.broken.keys() - set(gone):
+    with workspace.registry.read() as reader:  # afterwards, so that what gc took meanwhile is no fault
+        gone = reader.gone()
+    needed = _needed(check, named, gone)
+    absent = needed.keys() - check.whole.keys() - check.broken.keys()
+    for digest in absent - gone:
         check.broken[digest] = f"object `{digest}` is missing from `{check.store.shown}`"
     faults = (Fault(one, text, tuple(needed.get(one, ()))) for one, text in sorted(check.broken.items()))
-    return StoreReport(check.store.shown, check.objects, check.size, len(needed), len(gone), tuple(faults))
+    return StoreReport(
+        check.store.shown, check.objects, check.size, len(needed), len(absent & gone), tuple(faults)
+    )
 
 
-def _needed(check: _Check, named: Iterable[NamedObject]) -> dict[str, list[str]]:
+def _needed(check: _Check, named: Iterable[NamedObject], gone: frozenset[str]) -> dict[str, list[str]]:
     """Every object that is named, by a row or by a tree, with who names it."""
     needed: dict[str, list[str]] = {}
     trees: dict[str, dict[str, FileEntry]] = {}
     for one in sorted(named):
         _add(needed, one.digest, f"{one.role} of {one.subject}")
-        if one.is_tree:
+        if one.is_tree and one.digest not in gone:
             if one.digest not in trees:
                 trees[one.digest] = check.files_of(one.digest)
             for path, entry in trees[one.digest].items():

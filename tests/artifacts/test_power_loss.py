@@ -1,8 +1,9 @@
 """Loss of power at every step of a put: what was acknowledged is whole, no name stands for half an object.
 
 The file operations of the store are watched while they are done for real. Beside the disk a second one is
-kept, of what a disk guarantees: a file's bytes from its fsync on, a name in a directory from its fsync on. After each operation the machine may die. The worst disk then has only what is guaranteed; a
-hasty one has written all names at once and lost the end of each file that was not synced. Both must do.
+kept, of what a disk guarantees: a file's bytes and the names in a directory as they were at the last fsync of
+it. After each operation the machine may die. The worst disk then has only what is guaranteed; a hasty one has
+written all names at once and lost the end of each file that was not synced. Both must do.
 """
 
 from __future__ import annotations
