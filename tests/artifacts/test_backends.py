@@ -235,6 +235,7 @@ class TestPlacesThatFail:
         wrong["open"] = lambda *_args, **_options: io.BytesIO(b"hel")
         with pytest.raises(ArtifactError, match="is damaged"):
             store.get_bytes(digest)
+        assert not store.path_of(digest).exists()
         wrong.clear()
         assert store.get_bytes(digest) == b"hello"
 

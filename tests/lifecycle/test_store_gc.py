@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from adaptman.lifecycle.promote import promote, rollback
 from adaptman.lifecycle.store_gc import collect_garbage, plan_gc
 from registry.errors import CollectedError
 from tests.lifecycle.story import Story
+from tests.lifecycle.tiny_line import TinyLine
 from tests.lifecycle.yard import Yard
+from tests.registry.line import collect
 
 
 @pytest.fixture
@@ -273,3 +276,16 @@ class TestTrouble:
         done = collect_garbage(yard.workspace)
         assert (done.runs, done.unfinished) == (1, 1)
         assert {path.name for path in runs.iterdir()} == {"default-v3", "notes"}
+
+
+@pytest.mark.slow
+def test_the_same_update_makes_a_collected_version_anew(updated: TinyLine) -> None:
+    """It would otherwise find the version that stands, and have nothing to evaluate."""
+    digest = updated.adapter(2)
+    updated.workspace.registry.write(lambda writer: collect(writer, digest))
+    updated.workspace.store.remove_object(digest, put_before=datetime.now(UTC) + timedelta(days=1))
+    updated.clock.forward(minutes=1)
+    made = updated.update()
+    assert made.version.number == 3
+    assert updated.adapter(3) == digest
+    assert engine.adapter_path(updated.workspace, made.version) is not None
