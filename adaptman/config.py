@@ -14,8 +14,9 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -84,6 +85,21 @@ def _default_objects(values: dict[str, Any]) -> Path:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
+def _place(value: Any) -> Path | str:
+    """A folder, or the URL of any protocol but that of files."""
+    if isinstance(value, str) and "://" in value and not value.startswith(_FILE_SCHEMES):
+        return value
+    if isinstance(value, str):
+        value = Path(unquote(value.partition("://")[2]) if "://" in value else value)
+    if not isinstance(value, Path):
+        raise ValueError("must be a folder or a URL")
+    return _absolute(value)
+
+
+_FILE_SCHEMES = ("file://", "local://")
+Place = Annotated[Path | str, PlainValidator(_place)]
+
+
 class Settings(BaseSettings):
     """Where the workspace is, which model line is meant, and who is acting."""
 
@@ -114,8 +130,13 @@ class Settings(BaseSettings):
     """Where MLflow puts the artifacts of a new experiment; by default `mlartifacts` in the home folder for a
     local store, and the server's own choice for any other."""
 
-    objects: AbsolutePath = Field(default_factory=_default_objects)
-    """Folder of the content-addressed store; by default `objects` in the home folder."""
+    objects: Place = Field(default_factory=_default_objects)
+    """The content-addressed store: a folder, or a URL of any protocol that fsspec knows, such as
+    `s3://BUCKET/PREFIX`; copies of what is used are then kept in `cache` in the home folder. By default
+    `objects` in the home folder."""
+
+    retention: str = "retention"
+    """What `adaptman store gc` may remove: the built-in retention policy, or the path of a YAML file."""
 
     policy: str = "default"
     """Promotion policy: the name of a built-in one, or the path of a YAML file."""

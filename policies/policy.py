@@ -7,20 +7,21 @@ another: its file then holds only what differs, and its digest is that of the wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from policies.errors import PolicyError
 from policies.promotion import PromotionRule, digest_of
+from policies.yamltext import kind_of, parse, told
 
 Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift"]
 
 MAX_CHARACTERS = 64 * 1024
+RETENTION = "retention"  # the built-in file that is not about promotion
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -99,7 +100,7 @@ def load_policy(text: str, origin: str, *, find: Find | None = None) -> Policy:
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        raise PolicyError(_told(error, origin), hint=_START) from None
+        raise PolicyError(told(error, origin, "policy"), hint=_START) from None
 
 
 _START = "start from `adaptman policy show default`"
@@ -142,10 +143,10 @@ def _mapping(source: PolicyText) -> dict[Any, Any]:
     if len(source.text) > MAX_CHARACTERS:
         found = f"`{source.origin}` has {len(source.text)} characters"
         raise PolicyError(f"{found}, at most {MAX_CHARACTERS} are read")
-    content = _parse(source.text, source.origin)
+    content = parse(source.text, source.origin)
     if not isinstance(content, dict):
-        told = f"`{source.origin}` holds {_kind_of(content)} where a policy, a mapping, was expected"
-        raise PolicyError(told, hint=_START)
+        found = f"`{source.origin}` holds {kind_of(content)} where a policy, a mapping, was expected"
+        raise PolicyError(found, hint=_START)
     return content
 
 
@@ -173,69 +174,5 @@ def builtin_text(name: str = "default") -> str:
 def builtin_names() -> tuple[str, ...]:
     """The names `builtin` knows, sorted."""
     found = (entry.name for entry in (files("policies") / "builtin").iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without aliases, a few of which unfold into gigabytes, and without a key twice."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if getattr(event, "anchor", None) is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"anchors and aliases (`{event.anchor}`) are not read", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"`{key.value}` stands twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _parse(text: str, origin: str) -> object:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise PolicyError(f"`{origin}`{_place(error)} is not valid YAML: {_problem(error)}") from None
-    except RecursionError:
-        raise PolicyError(f"`{origin}` is nested too deeply") from None
-    except ValueError as error:  # a date or a number that only looks like one
-        raise PolicyError(f"`{origin}` is not valid YAML: {error}") from None
-
-
-def _place(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f", line {mark.line + 1}," if mark else ""
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    return str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-
-
-def _kind_of(content: object) -> str:
-    names = {type(None): "nothing", list: "a list", str: "text"}
-    return names.get(type(content), "a single value")
-
-
-def _told(error: ValidationError, origin: str) -> str:
-    problems = list(_problems(error))
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return f"`{origin}` is not a valid policy: " + "; ".join(problems[:3]) + more
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
-        if problem["type"] == "extra_forbidden":
-            yield f"`{path}` is not a known key"
-        elif problem["type"] == "missing":
-            yield f"`{path}` is missing"
-        else:
-            message = problem["msg"]
-            yield f"`{path}`: {message[:1].lower()}{message[1:]} (found `{problem['input']!r:.60}`)"
+    names = {name.removesuffix(".yaml") for name in found if name.endswith(".yaml")}
+    return tuple(sorted(names - {RETENTION}))

@@ -8,6 +8,7 @@ RegistryError                   exit code 1
 ├── AlreadyExistsError          the name is taken
 ├── InvalidRecordError          a value that must not be recorded
 ├── IllegalTransitionError      the version cannot go from this state to that one
+├── CollectedError              the version's adapter was removed from the store
 ├── PromotionError              the version cannot become champion
 │   ├── NotPassedError          the gate has not passed it
 │   ├── StaleDecisionError      it was judged against another champion than today's
@@ -85,6 +86,17 @@ class IllegalTransitionError(RegistryError):
         moves = ", ".join(f"`{one}`" for one in legal) or "nothing: this state is final"
         super().__init__(
             f"a version in state `{old}` cannot become `{new}`", hint=f"from `{old}` it can become {moves}"
+        )
+
+
+class CollectedError(RegistryError):
+    """The version's adapter was removed from the store by `adaptman store gc`."""
+
+    def __init__(self, number: int, at: datetime, reason: str) -> None:
+        super().__init__(
+            f"the adapter of version `{number}` was removed by gc on {at:%Y-%m-%d} ({reason})",
+            hint="run the same update again to train it anew: `adaptman version show "
+            f"{number}` tells what it was made from",
         )
 
 

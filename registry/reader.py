@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, select
 
-from registry import events, replay
-from registry.errors import NotFoundError
+from registry import events, objects, replay
+from registry.errors import CollectedError, NotFoundError
 from registry.history import case_scores, read_history
 from registry.manifest import build_of, decision_digest
 from registry.states import VersionState
@@ -287,9 +287,41 @@ class Reader:
         """Versions by suites, and the moves of the champion, in three queries."""
         return read_history(self._session, model_id)
 
+    # the store
+
+    def named_objects(self) -> list[objects.NamedObject]:
+        """Every object of the store that any row names, once for each row."""
+        return objects.named_objects(self._session)
+
+    def removals(self) -> dict[str, datetime]:
+        """When each object was last recorded as removed from the store."""
+        return objects.removals(self._session)
+
+    def gone(self) -> frozenset[str]:
+        """Adapters and replay sets that were removed from the store and not made once more since."""
+        return objects.gone(self._session)
+
+    def last_happened(self) -> dict[str, datetime]:
+        """When anything was last recorded about each subject of an event."""
+        return objects.last_happened(self._session)
+
+    def is_collected(self, version: ModelVersion) -> bool:
+        """Whether the version's adapter was removed from the store, and not made once more since."""
+        return objects.collected_adapter(self._session, version) is not None
+
+    def check_kept(self, version: ModelVersion) -> None:
+        """Nothing, while the version's adapter is kept; the base version has none to lose.
+
+        Raises:
+            CollectedError: it was removed from the store; says when and why.
+        """
+        gone = objects.collected_adapter(self._session, version)
+        if gone is not None:
+            raise CollectedError(version.number, gone.at, gone.reason)
+
     # upkeep
 
-    def outbox_pending(self, limit: int = 100) -> list[OutboxRow]:
+    def outbox_pending(self, limit: int | None = 100) -> list[OutboxRow]:
         """What was not delivered yet, in the order in which it was written."""
         query = select(OutboxRow).where(col(OutboxRow.delivered_at).is_(None))
         return list(self._session.exec(query.order_by(col(OutboxRow.id)).limit(limit)))

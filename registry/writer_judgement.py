@@ -88,10 +88,12 @@ class JudgementWriter(WriterBase):
 
         Raises:
             IllegalTransitionError: it cannot be a candidate now.
+            CollectedError: its adapter was removed from the store.
         """
         version = self.version_by_id(version_id)
         model = self.model_by_id(version.model_id)
         former = version.state
+        self.check_kept(version)
         self._move(version, VersionState.EVALUATED)
         self._record("version.evaluated", subject_of(model, version), {"from": former}, model_id=model.id)
         return version
@@ -155,6 +157,7 @@ class JudgementWriter(WriterBase):
             NotPassedError: the gate has not passed it; a refused one needs a `waiver`, the reason in words.
             StaleDecisionError: another version has become champion since it was judged.
             PromotionError: it is champion already, or the waiver is empty.
+            CollectedError: its adapter was removed from the store.
         """
         model = self.model_by_id(model_id)
         version = self.version(model_id, number)
@@ -177,6 +180,7 @@ class JudgementWriter(WriterBase):
             raise StaleDecisionError(version.number, judged, champion.number if champion else None)
 
     def _crown(self, version: ModelVersion, champion: ModelVersion | None) -> None:
+        self.check_kept(version)
         # The old champion goes first: the database refuses two, even for a moment.
         if champion is not None:
             self._move(champion, VersionState.RETIRED)
@@ -187,6 +191,7 @@ class JudgementWriter(WriterBase):
 
         Raises:
             NothingToRollBackError: there was no champion before.
+            CollectedError: its adapter was removed from the store.
         """
         model = self.model_by_id(model_id)
         last = self.latest_move(model_id)

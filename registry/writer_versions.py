@@ -42,6 +42,7 @@ class VersionsWriter(WriterBase):
         Raises:
             NotFoundError: something that it names is not there.
             InvalidRecordError: something that it names belongs to another line, or the parent has no weights.
+            CollectedError: the parent's adapter was removed from the store.
         """
         model = self.model_by_id(model_id)
         self._check_inputs(model, parent_id, tool_schema_id, output_format_id, example_set_id)
@@ -82,6 +83,7 @@ class VersionsWriter(WriterBase):
         _same_model(model, parent, "parent version")
         if parent.state not in RUNNABLE:
             raise InvalidRecordError(f"version `{parent.number}` is `{parent.state}`: it has no weights")
+        self.check_kept(parent)
 
     def add_base_version(self, model_id: int, *, base_digest: str, note: str = "") -> ModelVersion:
         """Version 1: the base checkpoint itself, champion at once.

@@ -1,32 +1,29 @@
-"""Objects named by the sha256 of their bytes, on a local disk.
+"""Objects named by the sha256 of their bytes, in a folder or at any URL that fsspec reaches.
 
     ROOT/ab/cdef…        one object, never changed
-    ROOT/tmp/…           what is being written now
     ROOT/trees/DIGEST/   a tree checked out: hard links to its objects
 
-An object is written under a temporary name, synced, renamed, and its directory synced, so that a name that is
-there stands for whole bytes even after a power cut. Each read computes the digest again.
+The objects lie in the folder itself, or at a URL: then the folder holds copies of those that were used, and
+may be removed at any time. Each read computes the digest again, of a copy as well.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 import json
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
+from adaptman.artifacts.backend import Backend, Content, Nowhere, Stored, copy, told
+from adaptman.artifacts.checkouts import Checkouts
 from adaptman.artifacts.contents import check_contents, check_name
+from adaptman.artifacts.folder import Folder, digest_of
 from adaptman.errors import ArtifactError
-
-BLOCK = 1 << 20
-HEX = frozenset("0123456789abcdef")
 
 
 class FileEntry(NamedTuple):
@@ -37,41 +34,51 @@ class FileEntry(NamedTuple):
 
 
 class ObjectStore:
-    """Put bytes, files and directories in; get them out by digest. Safe for many processes at once."""
+    """Put bytes, files and directories in; get them out by digest. Safe for many processes at once.
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    `root` is the folder of the objects or, where they lie in `remote`, of copies and checkouts.
+    """
+
+    def __init__(self, root: Path, *, remote: Backend | None = None) -> None:
+        self._folder = Folder(root)
+        self._remote = remote
+        self._backend: Backend = remote if remote is not None else self._folder
+        self._checkouts = Checkouts(self._folder)
+        self.root = self._folder.root
+
+    @property
+    def shown(self) -> str:
+        """The place of the objects as messages name it, without secrets."""
+        return self._backend.shown
 
     def path_of(self, digest: str) -> Path:
-        """Where the object is or would be. Nothing is checked but the form of the digest.
+        """Where the object, or the copy of it, is or would be. Nothing is checked but the form of the digest.
 
         Raises:
             ArtifactError: it is not a sha256 in lower-case hexadecimal.
         """
-        if len(digest) != 64 or not HEX.issuperset(digest):
-            raise ArtifactError(f"{digest[:80]!a} is not the sha256 of an object")
-        return self.root / digest[:2] / digest[2:]
+        return self._folder.path_of(digest)
 
     def exists(self, digest: str) -> bool:
         """Whether there is an object of that name; reading it may still find it damaged."""
-        return self.path_of(digest).is_file()
+        return self._backend.stat(digest) is not None
 
     def put_bytes(self, data: bytes) -> str:
         """Store bytes and return their digest. A damaged object of that name is replaced.
 
         Raises:
-            ArtifactError: the disk is full or cannot be written.
+            ArtifactError: the disk is full or cannot be written, or the URL cannot be reached.
         """
-        return self._put(lambda out: _write_bytes(out, data))
+        return self._put(lambda out: copy(io.BytesIO(data), out)).sha256
 
     def put_file(self, path: Path) -> str:
         """Store the bytes of a file and return their digest.
 
         Raises:
-            ArtifactError: the file cannot be read, or the disk is full or cannot be written.
+            ArtifactError: the file cannot be read, the disk is full or cannot be written, or the URL cannot
+                be reached.
         """
-        with _told(f"file `{path}` cannot be read"), Path(path).open("rb") as source:
-            return self._put(lambda out: _copy(source, out))
+        return self._put_file(path).sha256
 
     def get_bytes(self, digest: str) -> bytes:
         """The bytes of an object.
@@ -80,11 +87,13 @@ class ObjectStore:
             ArtifactError: it is missing or damaged; the message says what was found.
         """
         path = self.path_of(digest)
-        with _told(f"object `{digest}` cannot be read", missing=self._missing(digest)):
+        if self._remote is not None:
+            self._copy_here(digest)
+        with told(f"object `{digest}` cannot be read", missing=self._missing(digest)):
             data = path.read_bytes()
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise self._damaged(path, digest, found, len(data))
+        found = Content(hashlib.sha256(data).hexdigest(), len(data))
+        if found.sha256 != digest:
+            raise self._damaged(digest, found)
         return data
 
     def put_tree(self, directory: Path) -> str:
@@ -96,13 +105,13 @@ class ObjectStore:
         Raises:
             ArtifactError: a file is of another kind, there is none, or they cannot be read or stored.
         """
-        files = dict(_files_below(Path(directory)))
+        files = dict(files_below(Path(directory)))
         if not files:
             raise ArtifactError(f"directory `{directory}` holds no files to store")
         for name, path in files.items():
-            with _told(f"file `{path}` cannot be read"):
+            with told(f"file `{path}` cannot be read"):
                 check_contents(name, path)
-        entries = {name: self._put_entry(path) for name, path in sorted(files.items())}
+        entries = {name: FileEntry(*self._put_file(path)) for name, path in sorted(files.items())}
         manifest = {"files": {name: entry._asdict() for name, entry in entries.items()}}
         return self.put_bytes(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
 
@@ -131,150 +140,132 @@ class ObjectStore:
         """
         entries = self.tree(digest)
         for entry in entries.values():
-            self._verify(self.path_of(entry.sha256), entry)
-        target = self.root / "trees" / digest
-        if not self._stands(target, entries):
-            with _told(f"tree `{digest}` cannot be checked out to `{self.root}`"):
-                self._build_alone(target, entries)
-        return target
+            self._verify(entry)
+        with told(f"tree `{digest}` cannot be checked out to `{self.root}`"):
+            return self._checkouts.of(digest, {name: entry.sha256 for name, entry in entries.items()})
+
+    # upkeep
+
+    def objects(self) -> Iterator[Stored]:
+        """All objects, in no special order.
+
+        Raises:
+            ArtifactError: they cannot be listed.
+        """
+        return self._backend.list()
+
+    def check(self, digest: str, size: int | None = None) -> None:
+        """Read an object where it lies, and not its copy, and compare.
+
+        Raises:
+            ArtifactError: it is missing or damaged; the message says what was found.
+        """
+        self.path_of(digest)
+        found = self._backend.read(digest, cast(BinaryIO, Nowhere()))
+        if found is None:
+            raise self._missing(digest)
+        self._compare(digest, found, size)
+
+    def remove_object(self, digest: str, *, put_before: datetime) -> bool:
+        """Remove an object unless it was put again at or after that time; whether it is gone.
+
+        A put of this machine waits meanwhile, and finds that it has to store the object anew.
+
+        Raises:
+            ArtifactError: it cannot be removed.
+        """
+        self.path_of(digest)
+        with told(f"object `{digest}` cannot be removed from `{self.shown}`"), self._folder.lock():
+            found = self._backend.stat(digest)
+            if found is not None and found.modified >= put_before:
+                return False
+            self._backend.delete(digest)
+            if self._remote is not None:
+                self._folder.delete(digest)
+            return True
+
+    def prune_checkouts(self, keep: Collection[str]) -> int:
+        """Remove the checkouts of all other trees; how many they were.
+
+        Raises:
+            ArtifactError: one cannot be removed.
+        """
+        with told(f"checkouts in `{self.root}` cannot be removed"):
+            return self._checkouts.prune(keep)
+
+    def prune_unfinished(self, before: datetime) -> int:
+        """Remove what writes that died before that time have left; how many files they were.
+
+        Raises:
+            ArtifactError: one cannot be removed.
+        """
+        copies = self._folder.prune(before) if self._remote is not None else 0
+        return copies + self._backend.prune(before)
 
     # writing
 
-    def _put(self, write: Callable[[BinaryIO], str]) -> str:
-        with _told(f"object store `{self.root}` cannot be written"):
-            temporary, digest = self._write_temporary(write)
-            try:
-                self._settle(temporary, digest)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return digest
+    def _put(self, write: Callable[[BinaryIO], Content]) -> Content:
+        with told(f"object store `{self.root}` cannot be written"), self._folder.written(write) as fresh:
+            if self._remote is not None:
+                # Uploaded even if it is there: to know that it is whole takes as long as to send it.
+                with self._folder.lock():
+                    self._remote.put(fresh.content.sha256, fresh.path)
+            self._folder.put(fresh.content.sha256, fresh.path)
+            return fresh.content
 
-    def _write_temporary(self, write: Callable[[BinaryIO], str]) -> tuple[Path, str]:
-        folder = self.root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                digest = write(out)
-                out.flush()
-                os.fchmod(out.fileno(), 0o444)
-                os.fsync(out.fileno())
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        return Path(name), digest
+    def _put_file(self, path: Path) -> Content:
+        with told(f"file `{path}` cannot be read"), Path(path).open("rb") as source:
+            return self._put(lambda out: copy(source, out))
 
-    def _settle(self, temporary: Path, digest: str) -> None:
+    # reading
+
+    def _verify(self, entry: FileEntry) -> None:
+        """See that the file of a tree is whole, and here."""
+        if self._remote is not None:
+            self._copy_here(entry.sha256)
+        path = self.path_of(entry.sha256)
+        with told(f"object `{entry.sha256}` cannot be read", missing=self._missing(entry.sha256)):
+            found = Content(digest_of(path), path.stat().st_size)
+        self._compare(entry.sha256, found, entry.size)
+
+    def _copy_here(self, digest: str) -> None:
+        """Fetch the object unless a good copy is here."""
         path = self.path_of(digest)
-        if path.is_file() and _digest_of(path) == digest:
-            return
-        path.parent.mkdir(exist_ok=True)
-        temporary.replace(path)
-        _sync_directory(path.parent)
-        _sync_directory(self.root)
+        with told(f"object `{digest}` cannot be kept in `{self.root}`"):
+            if path.is_file() and digest_of(path) == digest:
+                return
+            with self._folder.written(lambda out: self._fetch(digest, out)) as fresh:
+                self._folder.put(digest, fresh.path)
 
-    def _put_entry(self, path: Path) -> FileEntry:
-        digest = self.put_file(path)
-        return FileEntry(digest, self.path_of(digest).stat().st_size)
+    def _fetch(self, digest: str, out: BinaryIO) -> Content:
+        found = self._backend.read(digest, out)
+        if found is None:
+            raise self._missing(digest)
+        self._compare(digest, found, None)
+        return found
 
-    # checking out
-
-    def _stands(self, target: Path, entries: dict[str, FileEntry]) -> bool:
-        """Whether the checkout holds just these files, each being the very object or a good copy of it."""
-        if target.is_symlink() or not target.is_dir():
-            return False
-        try:
-            if {name for name, _ in _files_below(target)} != set(entries):
-                return False
-            return all(self._same(target / name, entry) for name, entry in entries.items())
-        except (OSError, ArtifactError):
-            return False
-
-    def _same(self, path: Path, entry: FileEntry) -> bool:
-        if path.is_symlink():
-            return False
-        return path.samefile(self.path_of(entry.sha256)) or _digest_of(path) == entry.sha256
-
-    def _build_alone(self, target: Path, entries: dict[str, FileEntry]) -> None:
-        """Make the checkout unless somebody else does meanwhile, who may be using it by then."""
-        from filelock import FileLock
-
-        with FileLock(self.root / "trees.lock"):
-            if not self._stands(target, entries):
-                self._build(target, entries)
-
-    def _build(self, target: Path, entries: dict[str, FileEntry]) -> None:
-        for folder in ("tmp", "trees"):
-            (self.root / folder).mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=self.root / "tmp"))
-        try:
-            for name, entry in entries.items():
-                self._place(self.path_of(entry.sha256), fresh / name)
-            remove(target)
-            fresh.rename(target)
-        finally:
-            remove(fresh)
-        _make_read_only(target)
-
-    def _place(self, source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, target)
-            target.chmod(0o444)
-
-    def _verify(self, path: Path, entry: FileEntry) -> None:
-        with _told(f"object `{entry.sha256}` cannot be read", missing=self._missing(entry.sha256)):
-            size, found = path.stat().st_size, _digest_of(path)
-        if (found, size) != entry:
-            raise self._damaged(path, entry.sha256, found, size, expected=entry.size)
+    def _compare(self, digest: str, found: Content, size: int | None) -> None:
+        if found.sha256 != digest or size not in (None, found.size):
+            raise self._damaged(digest, found, expected=size)
 
     def _missing(self, digest: str) -> ArtifactError:
         return ArtifactError(
-            f"object `{digest}` is missing from `{self.root}`",
+            f"object `{digest}` is missing from `{self.shown}`",
             hint="restore the directory from a backup, or make the object again",
         )
 
-    def _damaged(
-        self, path: Path, digest: str, found: str, size: int, *, expected: int | None = None
-    ) -> ArtifactError:
-        told = f" ({size} bytes instead of {expected})" if expected not in (None, size) else ""
+    def _damaged(self, digest: str, found: Content, *, expected: int | None = None) -> ArtifactError:
+        told = f" ({found.size} bytes instead of {expected})" if expected not in (None, found.size) else ""
+        place = self.path_of(digest) if self._remote is None else self.shown
         return ArtifactError(
-            f"object `{digest}` is damaged: its bytes have the sha256 `{found}`{told}",
-            hint=f"restore `{path}` from a backup, or make the object again",
+            f"object `{digest}` is damaged: its bytes have the sha256 `{found.sha256}`{told}",
+            hint=f"restore `{place}` from a backup, or make the object again",
         )
 
 
-def _write_bytes(out: BinaryIO, data: bytes) -> str:
-    out.write(data)
-    return hashlib.sha256(data).hexdigest()
-
-
-def _copy(source: BinaryIO, out: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := source.read(BLOCK):
-        digest.update(block)
-        out.write(block)
-    return digest.hexdigest()
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _files_below(directory: Path) -> Iterator[tuple[str, Path]]:
+def files_below(directory: Path) -> Iterator[tuple[str, Path]]:
     """Relative path, with `/` between its parts, and path of each file; in no special order."""
-    with _told(f"directory `{directory}` cannot be read"):
+    with told(f"directory `{directory}` cannot be read"):
         if not directory.is_dir():
             raise ArtifactError(f"directory `{directory}` does not exist")
         for folder, folders, files in os.walk(directory, onerror=_raise):
@@ -298,40 +289,3 @@ def _check_nesting(entries: dict[str, FileEntry], digest: str) -> None:
         above = {parent.as_posix() for parent in Path(name).parents}
         if clash := above & set(entries):
             raise ArtifactError(f"tree `{digest}` names `{min(clash)}` both as a file and as a directory")
-
-
-def _make_read_only(target: Path) -> None:
-    for folder, _, _ in os.walk(target):
-        Path(folder).chmod(0o555)
-
-
-def remove(target: Path) -> None:
-    """Remove a file or a directory, the read-only ones of a store included; what is not there is no error."""
-    if target.is_symlink() or target.is_file():
-        target.unlink()
-        return
-    for folder, _, _ in os.walk(target):  # top down: a folder must be writable before it is emptied
-        Path(folder).chmod(0o755)
-    with suppress(FileNotFoundError):
-        shutil.rmtree(target)
-
-
-HINTS = {
-    errno.ENOSPC: "the disk is full: free some space and run the command again",
-    errno.EDQUOT: "the disk quota is used up: free some space and run the command again",
-    errno.EACCES: "look at the owner and the permissions of that path",
-    errno.EPERM: "look at the owner and the permissions of that path",
-    errno.EROFS: "the file system is mounted read-only",
-}
-
-
-@contextmanager
-def _told(what: str, *, missing: ArtifactError | None = None) -> Iterator[None]:
-    """Tell an `OSError` as an `ArtifactError`: as `missing` where that is what it means."""
-    try:
-        yield
-    except OSError as error:
-        if missing is not None and isinstance(error, FileNotFoundError):
-            raise missing from None
-        reason = error.strerror or str(error)
-        raise ArtifactError(f"{what}: {reason}", hint=HINTS.get(error.errno or 0, "")) from error

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "db": Entry("db", "Migrate and check the registry's database."),
     "policy": Entry("policy", "Show, check and try promotion policies, and explain decisions."),
     "lineage": Entry("lineage", "Keep MLflow told of what happened."),
+    "store": Entry("store", "Verify the stored objects, and remove those that nobody needs."),
     "doctor": Entry("doctor", "Say what works here, what does not, and the way out."),
     "demo": Entry("demo", "Watch a real model take in two updates."),
 }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptman.artifacts.store import remove
+from adaptman.artifacts.folder import remove
 from adaptman.config import Settings
 from adaptman.demo.data import DemoFiles, prepare
 from adaptman.errors import AdaptmanError

@@ -142,7 +142,8 @@ def _environment() -> Finding:
 def _home(settings: Settings, probes: Probes) -> Finding:
     if not settings.home.is_dir():
         return Finding("home", Status.WARN, f"no workspace at `{settings.home}`", "run `adaptman init`")
-    reason = _why_not_writable(settings.home) or _why_not_writable(settings.objects)
+    folders = [settings.home, *([settings.objects] if isinstance(settings.objects, Path) else [])]
+    reason = next(filter(None, map(_why_not_writable, folders)), "")
     if reason:
         return Finding(
             "home", Status.FAIL, reason, "check owner and permissions, or choose another `--home DIR`"
@@ -188,6 +189,7 @@ def _registry(settings: Settings, clock: Clock) -> Iterator[Finding]:
     with Workspace(settings, clock=clock) as workspace:
         yield _guarded("events", lambda: _events(workspace))
         yield _guarded("champion", lambda: _champion(workspace))
+        yield _guarded("store", lambda: _store(workspace))
         yield _guarded("outbox", lambda: _outbox(workspace))
         yield _guarded("leases", lambda: _leases(workspace))
         yield _guarded("training", lambda: _training(workspace))
@@ -256,6 +258,19 @@ def _outbox(workspace: Workspace) -> Finding:
     status = Status.WARN if waiting > OLD_OUTBOX_SECONDS or reason else Status.OK
     hint = "run `adaptman lineage sync`" if status is Status.WARN else ""
     return Finding("outbox", status, f"MLflow must still be told {count} things{reason}", hint)
+
+
+def _store(workspace: Workspace) -> Finding:
+    """Lists the objects and reads none but the manifests of trees."""
+    from adaptman.lifecycle.store_gc import plan_gc
+
+    plan = plan_gc(workspace)
+    text = f"{plan.objects} objects, {_bytes(plan.size)}, of which gc can free {_bytes(plan.removed_size)}"
+    return Finding("store", Status.OK, text, "run `adaptman store gc`" if plan.removals else "")
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 10**9:.1f} GB" if count >= 10**8 else f"{count / 10**6:.1f} MB"
 
 
 def _leases(workspace: Workspace) -> Finding:

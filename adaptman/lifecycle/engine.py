@@ -56,11 +56,13 @@ def adapter_digest(workspace: Workspace, version: ModelVersion) -> str | None:
 
     Raises:
         ModelError: the version has no weights: it is still in training, or failed.
+        CollectedError: its adapter was removed from the store.
     """
     check_weights(version)
     if version.adapter_id is None:
         return None
     with workspace.registry.read() as reader:
+        reader.check_kept(version)
         return reader.adapter(version.adapter_id).tree_digest
 
 

@@ -58,7 +58,7 @@ def read_policy(path: Path) -> PolicySource:
     """
     from policies.policy import load_policy
 
-    text = _read_text(path)
+    text = read_text(path)
     return PolicySource(load_policy(text, str(path), find=_extended), text)
 
 
@@ -69,14 +69,19 @@ def _extended(which: str, origin: str) -> PolicyText:
     if not _looks_like_path(which):
         return PolicyText(builtin_text(which), f"{which}.yaml")
     path = Path(os.path.normpath(Path(origin).parent / which))  # so that each file has one name
-    return PolicyText(_read_text(path), str(path))
+    return PolicyText(read_text(path), str(path))
 
 
 def _looks_like_path(which: str) -> bool:
     return "/" in which or "\\" in which or which.endswith((".yaml", ".yml"))
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a policy file.
+
+    Raises:
+        WorkspaceError: it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             return stream.read(_LARGEST).decode("utf-8")

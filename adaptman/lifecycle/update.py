@@ -76,6 +76,8 @@ def _is_made_by(reader: Reader, version: ModelVersion, plan: UpdatePlan, example
         return False
     if version.example_set_id is None or version.output_format_id is None:
         return False
+    if reader.is_collected(version):  # it has to be made again
+        return False
     return (
         reader.example_set(version.example_set_id).object_digest == examples
         and reader.output_format(version.output_format_id).digest == plan.output_format.digest

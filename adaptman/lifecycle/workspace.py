@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from adaptman.config import Settings
+from adaptman.config import Settings, redacted
 from adaptman.errors import WorkspaceError
 
 if TYPE_CHECKING:
@@ -78,10 +78,19 @@ class Workspace:
 
     @cached_property
     def store(self) -> ObjectStore:
-        """The content-addressed store."""
+        """The content-addressed store.
+
+        Raises:
+            ArtifactError: it is at a URL whose protocol is unknown or not installed.
+        """
         from adaptman.artifacts.store import ObjectStore
 
-        return ObjectStore(self.settings.objects)
+        place = self.settings.objects
+        if isinstance(place, Path):
+            return ObjectStore(place)
+        from adaptman.artifacts.remote import Remote
+
+        return ObjectStore(self.settings.home / "cache", remote=Remote.open(place, redact=redacted))
 
     def model_row(self) -> Model:
         """The model line that `settings.model` names.
@@ -146,8 +155,11 @@ def _has_registry(settings: Settings) -> bool:
 
 
 def _make_folders(settings: Settings) -> None:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    settings.objects.mkdir(parents=True, exist_ok=True)
+    from adaptman.artifacts.folder import make_folder
+
+    make_folder(settings.home)
+    if isinstance(settings.objects, Path):
+        settings.objects.mkdir(parents=True, exist_ok=True)
     database = sqlite_file(settings.registry_url)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)

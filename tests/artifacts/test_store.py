@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptman.artifacts.store import FileEntry, ObjectStore, remove
+from adaptman.artifacts.folder import remove
+from adaptman.artifacts.store import FileEntry, ObjectStore
 from adaptman.errors import ArtifactError
 from tests.nobody import as_nobody, locked_folder
 

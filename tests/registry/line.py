@@ -11,6 +11,7 @@ from registry.registry import Registry
 from registry.tables import DecisionRow, ModelVersion, Suite, SuiteRun, ToolSchema
 from registry.values import Outcome, Promotion
 from registry.writer import Writer
+from registry.writer_objects import Leaving
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -138,7 +139,14 @@ def fill(writer: Writer, model_id: int) -> ModelVersion:
     judge(writer, version)
     writer.approve(version.id, "looks right")
     writer.add_signature(version.id, key_id=digest("key"), envelope="{}")
+    collect(writer, digest("orphan"))
     return version
+
+
+def collect(writer: Writer, *digests: str) -> None:
+    """Record that objects are removed from the store."""
+    leaving = [Leaving(one, 1_000, "named by nothing") for one in digests]
+    writer.collect(leaving, policy_name="retention", policy_digest=digest("retention"))
 
 
 def add_schema(writer: Writer, model_id: int, text: str = "tools", **changes: Any) -> ToolSchema:
