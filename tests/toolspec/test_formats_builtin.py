@@ -54,7 +54,7 @@ TOLERATED = {
         '[TOOL_CALLS] [ {"arguments": {"a": 1}, "name": "f"} ] ',
         'Yes. [TOOL_CALLS][{"name":"f","arguments":{"a":1}}]',
     ],
-    "mistral-v11": ['[TOOL_CALLS] f [ARGS] {"a": 1}'],
+    "mistral-v11": ['[TOOL_CALLS] f [ARGS] {"a": 1}', '[TOOL_CALLS]f[CALL_ID]x1Yz[ARGS]{"a": 1}'],
     "pythonic": [
         "[f(a=1,)]",
         "<|python_start|>[f(a=1)]<|python_end|>",

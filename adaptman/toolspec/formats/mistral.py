@@ -28,6 +28,8 @@ _ARGS = "[ARGS]"
 # Control tokens are `[` and capitals: outside of a string no JSON looks like that.
 _MARKERS = re.compile(r"\[(?=/?[A-Z_]+\])")
 _NAME = re.compile(r"[^\s\[\]{}]+")
+# Tokenizer v11 may write an id here, v13 does not.
+_CALL_ID = re.compile(r"(?:\[CALL_ID\][^\s\[\]{}]*)?\s*")
 
 
 def _list(calls: Sequence[ToolCall]) -> str:
@@ -57,7 +59,8 @@ def _read_named(text: str, begin: int) -> Block:
     name = _NAME.match(text, begin := blanks_end(text, begin))
     if name is None:
         raise UnreadableError("it has no name", begin)
-    after = blanks_end(text, name.end())
+    call_id = _CALL_ID.match(text, blanks_end(text, name.end()))
+    after = call_id.end() if call_id is not None else name.end()
     if not text.startswith(_ARGS, after):
         raise UnreadableError(f"no `{_ARGS}` follows its name", after)
     value, end = read_json(text, blanks_end(text, after + len(_ARGS)))
@@ -91,7 +94,7 @@ class MistralFormat(OutputFormat):
     @property
     def markers(self) -> tuple[str, ...]:
         """Control tokens of Mistral's tokenizers."""
-        return (_OPEN, _ARGS)
+        return (_OPEN, "[CALL_ID]", _ARGS)
 
     def spec(self) -> dict[str, Any]:
         """Layout and the words of the system prompt."""
