@@ -29,7 +29,10 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Training examples: JSONL, chat messages with tools and tool_calls in the OpenAI form.",
         ),
         click.option(
-            "--format", "fmt", metavar="NAME", default="hermes", show_default=True, help="Output format."
+            "--format",
+            "fmt",
+            metavar="NAME|FILE",
+            help="Output format: a built-in one, or a file in YAML. By default the champion's.",
         ),
         click.option(
             "--set",
@@ -121,7 +124,7 @@ def plan_text(made: UpdatePlan) -> str:
             ("changes", counts + (" (breaking)" if made.changes.breaking else "")),
             (
                 "learn",
-                f"{len(made.examples)} examples, {made.examples_seen} seen, format {made.output_format.name}",
+                f"{len(made.examples)} examples, {made.examples_seen} seen, format {_format_text(made)}",
             ),
             (
                 "replay",
@@ -136,6 +139,15 @@ def plan_text(made: UpdatePlan) -> str:
     )
 
 
+def _format_text(made: UpdatePlan) -> str:
+    name = made.output_format.name
+    if made.format_before is None or not made.changes_format:
+        return name
+    if made.format_before.name == name:
+        return f"{name} {made.format_before.version} → {made.output_format.version}"
+    return f"{made.format_before.name} → {name}"
+
+
 def _replay_text(made: UpdatePlan) -> str:
     replay = made.recipe.drawn
     text = (
@@ -143,12 +155,16 @@ def _replay_text(made: UpdatePlan) -> str:
     )
     if made.replayed_tools:
         text += f"; under {len(made.replayed_tools)} unchanged tools"
-    if made.withheld_tools:
+    if made.withheld_tools and made.changes_format:
+        text += "; under no tools, since their calls are written otherwise now"
+    elif made.withheld_tools:
         text += f"; not under {len(made.withheld_tools)} changed or removed ones"
     return text
 
 
-def _request(schema: int, examples: Path, fmt: str, settings: tuple[str, ...], text: str) -> UpdateRequest:
+def _request(
+    schema: int, examples: Path, fmt: str | None, settings: tuple[str, ...], text: str
+) -> UpdateRequest:
     from adaptman.lifecycle.plan import UpdateRequest
 
     for setting in settings:

@@ -44,7 +44,7 @@ class ModelAnswerer:
         max_new_tokens: int,
         on_done: Callable[[int], None] = lambda rows: None,
     ) -> list[str]:
-        """The assistant's next message to each conversation, special tokens left out."""
+        """The assistant's next message to each conversation, as `ChatRenderer.reply_text` has it."""
         rows = [
             Row(self._renderer.prompt_ids(turns.messages, turns.tools), (max_new_tokens,))
             for turns in conversations
@@ -55,8 +55,7 @@ class ModelAnswerer:
             DecodeSettings(self._loaded.stop_ids),
             on_done=lambda ended: on_done(len(ended)),
         )
-        decoder = self._loaded.tokenizer.decode
-        return [str(decoder(answer.ids, skip_special_tokens=True)) for (answer,) in written]
+        return [self._renderer.reply_text(answer.ids) for (answer,) in written]
 
     def nll(
         self, conversations: Sequence[Turns], *, on_done: Callable[[int], None] = lambda rows: None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ExampleError, ModelError
@@ -58,6 +59,17 @@ class ChatRenderer:
         prompt_ids = self._ids(prompt)
         answer = whole[len(prompt) :].rstrip("\n")
         return Encoded(prompt_ids + self._ids(answer), len(prompt_ids))
+
+    def reply_text(self, ids: Sequence[int]) -> str:
+        """What a model wrote, without special tokens but for those that the output format writes."""
+        return str(self.tokenizer.decode([one for one in ids if one not in self._silent]))
+
+    @cached_property
+    def _silent(self) -> frozenset[int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = {one for one, token in added if token.special} | set(self.tokenizer.all_special_ids)
+        spoken = {one for one, token in added if token.content in self.output_format.markers}
+        return frozenset(special - spoken)
 
     def _written(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]

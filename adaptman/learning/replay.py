@@ -141,7 +141,7 @@ def generate(
         written = decode(loaded.model, rows, settings, generator=generator, on_done=_counted(drafts, on_done))
     kept: dict[Source, list[ReplaySample]] = {source: [] for source in SOURCES}
     for draft, stretches in zip(drafts, written, strict=True):
-        if draft.accepts(str(loaded.tokenizer.decode(stretches[-1].ids, skip_special_tokens=True))):
+        if draft.accepts(renderer.reply_text(stretches[-1].ids)):
             kept[draft.source].append(_sample(draft, stretches))
     samples = [sample for source in SOURCES for sample in kept[source][: wanted[source]]]
     if not samples:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adaptman.errors import ModelError
 from adaptman.lifecycle.workspace import Workspace
-from adaptman.toolspec.formats import OutputFormat, output_format
+from adaptman.toolspec.formats import OutputFormat, output_format, recorded_format
 
 if TYPE_CHECKING:
     from adaptman.learning.answerer import ModelAnswerer
@@ -67,11 +67,18 @@ def adapter_digest(workspace: Workspace, version: ModelVersion) -> str | None:
 
 
 def version_format(workspace: Workspace, version: ModelVersion) -> OutputFormat:
-    """The output format that a version was taught; the base was taught none and is read in the default."""
+    """The output format that a version was taught; the base was taught none and is read in the default.
+
+    Made from the registry's row: the file of an own format is not needed any more.
+
+    Raises:
+        ToolDocumentError: this adaptman writes the format otherwise than it did when it was taught.
+    """
     if version.output_format_id is None:
         return output_format(DEFAULT_FORMAT)
     with workspace.registry.read() as reader:
-        return output_format(reader.output_format(version.output_format_id).name)
+        row = reader.output_format(version.output_format_id)
+    return recorded_format(row.name, row.version, row.spec, row.digest)
 
 
 def use_threads(workspace: Workspace) -> None:

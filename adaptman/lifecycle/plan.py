@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import ExampleError, WorkspaceError
 from adaptman.learning.recipe import Recipe
+from adaptman.lifecycle import engine
 from adaptman.lifecycle.evaluate import suites_for
+from adaptman.lifecycle.formats import find_format
 from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.examples import Example, read_examples
-from adaptman.toolspec.formats import OutputFormat, output_format
+from adaptman.toolspec.formats import OutputFormat, ToolCall
 
 if TYPE_CHECKING:
     from registry import tables
@@ -24,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UpdateRequest:
-    """What a user asks for: a tool schema, examples (JSONL), and settings of the recipe."""
+    """What a user asks for: a tool schema, examples (JSONL), an output format, and settings of the recipe."""
 
     schema: int
     examples: Path
-    output_format: str = "hermes"
+    output_format: str | None = None
+    """A name or a file; the champion's where None."""
     settings: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
@@ -46,13 +49,21 @@ class UpdatePlan:
     examples: tuple[Example, ...]
     examples_data: bytes = field(repr=False)
     output_format: OutputFormat
+    format_before: OutputFormat | None
+    """What the parent was taught; None for the base."""
     recipe: Recipe
     replayed_tools: tuple[str, ...]
     """Earlier tools that the update leaves unchanged: replay may be drawn under them."""
     withheld_tools: tuple[str, ...]
-    """Earlier tools that the update changes or removes: replay under them would teach what is wrong now."""
+    """Earlier tools that the update changes or removes, or all where it changes the output format: replay
+    under them would teach what is wrong now."""
     suites: tuple[tables.Suite, ...]
     note: str
+
+    @property
+    def changes_format(self) -> bool:
+        """Whether calls are to be written otherwise than the parent was taught."""
+        return _differ(self.format_before, self.output_format)
 
     @property
     def examples_seen(self) -> int:
@@ -71,6 +82,7 @@ class UpdatePlan:
             "examples": len(self.examples),
             "examples_seen": self.examples_seen,
             "output_format": self.output_format.name,
+            "format_change": self._format_change(),
             "replay": {
                 "kind": replay.kind,
                 "samples": replay.samples if replay.kind == "self" else 0,
@@ -82,20 +94,27 @@ class UpdatePlan:
             "recipe_digest": self.recipe.digest,
         }
 
+    def _format_change(self) -> dict[str, str] | None:
+        before, after = self.format_before, self.output_format
+        if before is None or not self.changes_format:
+            return None
+        return {"from": f"{before.name}/{before.version}", "to": f"{after.name}/{after.version}"}
+
 
 def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     """Read and check everything that the update names. Nothing is recorded.
 
     Raises:
         ExampleError: an example that cannot be used, or that a suite also asks.
-        ToolDocumentError: an unknown output format.
+        ToolDocumentError: an unknown output format, or one that cannot hold the name of a tool.
         TrainingError: an unknown setting of the recipe, or a value that does not fit.
         PolicyError: the policy that is to judge the candidate cannot be read.
         WorkspaceError: there is no champion to start from.
         NotFoundError: there is no such tool schema.
     """
     # The policy is read before any training is spent on what could not be judged.
-    recipe, fmt = Recipe().with_settings(request.settings), output_format(request.output_format)
+    recipe = Recipe().with_settings(request.settings)
+    asked = find_format(request.output_format) if request.output_format is not None else None
     workspace.policy()
     model = workspace.model_row()
     with workspace.registry.read() as reader:
@@ -105,6 +124,10 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
             f"model line `{model.name}` has no champion to start from", hint="run `adaptman init`"
         )
     schema = registered_schema(workspace, request.schema)
+    taught = engine.version_format(workspace, parent)
+    fmt, taught_before = asked or taught, taught if parent.output_format_id is not None else None
+    for name in schema.document.names:
+        fmt.render([ToolCall(name, {})])
     data = _read(request.examples)
     examples = read_examples(data, str(request.examples), schema.document)
     before = _schema_of(workspace, parent)
@@ -112,7 +135,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
     suites = tuple(suites_for(rows, target))
     _check_leaks(workspace, suites, examples, str(request.examples))
-    unchanged = changes.unchanged_names if before else ()
+    unchanged = changes.unchanged_names if before and not _differ(taught_before, fmt) else ()
     return UpdatePlan(
         model=model,
         parent=parent,
@@ -122,6 +145,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         examples=examples,
         examples_data=data,
         output_format=fmt,
+        format_before=taught_before,
         recipe=recipe,
         replayed_tools=unchanged,
         withheld_tools=tuple(
@@ -130,6 +154,10 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         suites=suites,
         note=request.note,
     )
+
+
+def _differ(before: OutputFormat | None, after: OutputFormat) -> bool:
+    return before is not None and before.digest != after.digest
 
 
 def _schema_of(workspace: Workspace, version: tables.ModelVersion) -> RegisteredSchema | None:

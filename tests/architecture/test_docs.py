@@ -13,6 +13,7 @@ import pytest
 
 from adaptman.evaluation.suites import SuiteKind, read_suite
 from adaptman.toolspec.examples import read_examples
+from adaptman.toolspec.formats import own_from_text
 from tests.architecture.source import ROOT
 from tests.toolspec.documents import closed, document, function
 
@@ -118,6 +119,12 @@ def test_files_on_the_page_are_read(kind: str, text: str) -> None:
         return
     suite = read_suite(text.encode(), name="page", kind=SuiteKind(kind), origin="files.md")
     assert len(suite.cases) == text.count("\n")
+
+
+def test_the_output_format_on_the_page_is_read() -> None:
+    page = (REFERENCE / "files.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml format\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert own_from_text(text, "files.md").parse('<call>{"tool": "f", "input": {}}</call>').calls
 
 
 def test_a_file_of_each_kind_is_on_the_page() -> None:

@@ -13,7 +13,7 @@ from registry.errors import RegistryError
 from tests.architecture.source import modules
 
 # Raised and caught within one room; no user meets them.
-INTERNAL = {"CannotCheckError", "CannotMergeError"}
+INTERNAL = {"CannotCheckError", "CannotMergeError", "UnreadableError"}
 ROOTS = (errors.AdaptmanError, RegistryError, PolicyError)
 
 

@@ -48,6 +48,15 @@ def test_the_plan_of_a_second_update(terminal: Terminal, updated: TinyLine) -> N
     assert "; under 1 unchanged tools; not under 2 changed or removed ones" in told
 
 
+def test_the_plan_of_a_format_update(terminal: Terminal, updated: TinyLine) -> None:
+    updated.second_tools()
+    words = ("update", "plan", "--schema", "2", "--examples", "examples-2.jsonl", "--format", "llama3")
+    told = terminal.ok(*words)
+    assert "format hermes → llama3\n" in told
+    assert "; under no tools, since their calls are written otherwise now\n" in told
+    assert terminal.json(*words)["format_change"] == {"from": "hermes/1", "to": "llama3/1"}
+
+
 def test_the_plan_as_json(terminal: Terminal, filled: TinyLine) -> None:
     told = terminal.json(*update_words("plan"))
     assert (told["schema"], told["examples"], told["recipe"]["steps"]) == (1, 3, 4)

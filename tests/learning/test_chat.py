@@ -144,3 +144,19 @@ def test_a_template_that_raises_is_told(template: str, words: str) -> None:
     renderer = ChatRenderer(tiny_tokenizer(template), HERMES)
     with pytest.raises(ModelError, match=re.escape(words)):
         renderer.prompt([ASK], ())
+
+
+def test_an_answer_keeps_the_special_tokens_that_its_format_writes() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["[TOOL_CALLS]"], special_tokens=True)
+    fmt = output_format("mistral")
+    text = fmt.render([ToolCall("f", {"a": 1})])
+    ids = tokenizer(f"{text}<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert ChatRenderer(tokenizer, fmt).reply_text(ids) == text
+    assert ChatRenderer(tokenizer, HERMES).reply_text(ids) == text.removeprefix("[TOOL_CALLS]")
+
+
+@given(WORDS)
+def test_an_answer_is_what_the_tokenizer_reads_without_special_tokens(words: str) -> None:
+    ids = RENDERER.tokenizer(f"<|im_start|>{words}<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert RENDERER.reply_text(ids) == RENDERER.tokenizer.decode(ids, skip_special_tokens=True) == words

@@ -1,16 +1,15 @@
-"""Calls are written and read back without a loss, and no text makes the reader stumble."""
+"""Hermes: what its reader makes of blocks that are not as they should be."""
 
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptman.errors import ToolDocumentError
-from adaptman.toolspec.formats import Reply, ToolCall, output_format
+from adaptman.toolspec.formats import ToolCall, output_format
 from tests.toolspec.documents import closed, function, json_objects, json_values
 
 HERMES = output_format("hermes")
@@ -20,12 +19,6 @@ calls = st.builds(ToolCall, st.text(min_size=1), json_objects)
 def same(one: object, other: object) -> bool:
     """Equal as JSON: 1 and 1.0 and true are three things."""
     return json.dumps(one) == json.dumps(other)
-
-
-@given(st.lists(calls, max_size=4))
-def test_what_was_written_is_read_back(written: list[ToolCall]) -> None:
-    reply = HERMES.parse(HERMES.render(written))
-    assert same(reply, Reply("", tuple(written), ()))
 
 
 @given(st.text(st.sampled_from('ab <>/{}\n"')), st.lists(calls, min_size=1, max_size=3), st.text("xyz "))
@@ -40,22 +33,6 @@ def test_only_tags_that_are_tags_stand_in_the_text(written: list[ToolCall]) -> N
     text = HERMES.render(written)
     assert text.count("<tool_call>") == text.count("</tool_call>") == len(written)
     text.encode("utf-8")
-
-
-_scraps = st.sampled_from(
-    [
-        *("<tool_call>", "</tool_call>", "\n", " ", "{", "}", "[", "]", '"', "\\", ":", ",", "null", "1e999"),
-        *('{"name": "f", "arguments": {}}', '"name"', '"arguments"', "<", "</tool", "é", "\x00", "\ud800"),
-    ]
-)
-
-
-@given(st.lists(_scraps, max_size=40).map("".join))
-def test_no_text_makes_the_reader_stumble(text: str) -> None:
-    reply = HERMES.parse(text)
-    assert len(reply.calls) <= text.count("<tool_call>")
-    if not reply.calls and not reply.problems:
-        assert reply.content == text.strip()
 
 
 @given(json_values)
@@ -121,23 +98,6 @@ def test_blocks_that_are_not_as_they_should_be(case: str) -> None:
     assert problem is None or problem in reply.problems[0]
 
 
-@pytest.mark.parametrize(
-    "scrap",
-    [
-        "<tool_call>",
-        "<tool_call>{",
-        '<tool_call>{"',
-        "</tool_call>",
-        '<tool_call>["<tool_call>',
-        '<tool_call>{"a":"\\',
-    ],
-)
-def test_time_grows_like_the_text(scrap: str) -> None:
-    started = time.perf_counter()
-    HERMES.parse(scrap * (1_000_000 // len(scrap)))
-    assert time.perf_counter() - started < 5
-
-
 def test_the_prompt_is_short_and_shows_the_tools_as_they_were_written() -> None:
     tool = {"parameters": closed({"b": {}, "a": {}}), "name": "f", "description": "für <tool_call>"}
     prompt = HERMES.system_prompt([{"type": "function", "function": tool}, function("g", {})])
@@ -153,31 +113,6 @@ def test_the_prompt_is_short_and_shows_the_tools_as_they_were_written() -> None:
     assert list(json.loads(lines[4])) == ["parameters", "name", "description"]
     assert "für" in lines[4]
     assert prompt.count("<tool_call>") == 1
-
-
-def test_without_tools_there_is_nothing_to_say() -> None:
-    assert HERMES.system_prompt([]) == ""
-
-
-def test_the_digest_is_that_of_the_spec() -> None:
-    assert HERMES.digest == output_format("hermes").digest
-    assert (HERMES.spec()["name"], HERMES.spec()["version"]) == (HERMES.name, HERMES.version) == ("hermes", 1)
-    # Who changes how calls are written, or the prompt, counts `version` up: models were trained on it.
-    assert HERMES.digest[:16] == "eedb0cb540227fd4"
-
-
-@pytest.mark.parametrize("arguments", [{"a": float("nan")}, {"a": float("inf")}, {"a": object()}])
-def test_arguments_that_are_not_json_are_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(ToolDocumentError, match="the call of `f` cannot be written as JSON"):
-        HERMES.render([ToolCall("f", arguments)])
-
-
-def test_arguments_without_a_bottom_are_refused() -> None:
-    deep: list[object] = []
-    for _ in range(10_000):
-        deep = [deep]
-    with pytest.raises(ToolDocumentError, match="nested deeper than 128 levels"):
-        HERMES.render([ToolCall("f", {"a": deep})])
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
