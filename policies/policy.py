@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from policies.errors import PolicyError
 
-Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift"]
+Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift", "custom"]
 
 MAX_CHARACTERS = 64 * 1024
 

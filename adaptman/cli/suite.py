@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adaptman.evaluation.suites import Case
     from registry.tables import Suite
 
-KINDS = ("target", "tools", "irrelevance", "format", "general", "drift")
+KINDS = ("target", "tools", "irrelevance", "format", "general", "drift", "custom")
 
 
 @click.group()
