@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "init": Entry("init", "Make a workspace and register its base model."),
     "schema": Entry("schema", "Register tool documents and see what changed."),
-    "suite": Entry("suite", "Register regression suites."),
+    "suite": Entry("suite", "Register regression suites, or import them."),
     "update": Entry("update", "Teach the model a tool or format update."),
     "evaluate": Entry("evaluate", "Run the suites on a version and judge it."),
     "promote": Entry("promote", "Make version N the champion."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptman.errors import SuiteError
-from adaptman.evaluation import checks
 from adaptman.evaluation.checks import check_problem, scorer_versions
 from adaptman.evaluation.scorers import score_reply
 from adaptman.evaluation.suites import Case, Suite, SuiteKind, is_binary, read_suite
 from adaptman.toolspec.formats import ToolCall, output_format
+from tests.evaluation.scorer_plugin import MODULE, forget, install
 
 HERMES = output_format("hermes")
 PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
@@ -95,7 +94,7 @@ def score(check: dict[str, Any], reply: str) -> float:
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path with an installed distribution that brings scorers."""
-    (tmp_path / "zz_plugin.py").write_text(
+    (tmp_path / f"{MODULE}.py").write_text(
         "def brief(case, reply, calls):\n"
         "    most = case.check['expected']['words']\n"
         "    return min(1.0, most / max(1, len(reply.split())))\n"
@@ -107,18 +106,9 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     install(tmp_path, "zz-plugin", "1.2", ["brief", "calls", "broken", "beyond", "text", "number", "missing"])
     monkeypatch.syspath_prepend(tmp_path)
-    checks._scorer.cache_clear()
+    forget()
     yield tmp_path
-    checks._scorer.cache_clear()
-    sys.modules.pop("zz_plugin", None)
-
-
-def install(folder: Path, name: str, version: str, scorers: list[str]) -> None:
-    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    lines = [f"{scorer} = zz_plugin:{scorer}" for scorer in scorers]
-    (info / "entry_points.txt").write_text("\n".join(["[adaptman.scorers]", *lines]))
+    forget()
 
 
 def test_an_installed_scorer_gives_graded_scores(plugins: Path) -> None:
