@@ -18,7 +18,7 @@ from policies.errors import PolicyError
 from policies.promotion import PromotionRule, digest_of
 from policies.yamltext import kind_of, parse, told
 
-Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift"]
+Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift", "custom"]
 
 MAX_CHARACTERS = 64 * 1024
 RETENTION = "retention"  # the built-in file that is not about promotion

@@ -11,15 +11,18 @@ from adaptman.cli._output import plain
 if TYPE_CHECKING:
     from adaptman.lifecycle.evaluate import Evaluation
 
+_WORST = 5
+
 
 def echo_evaluation(evaluation: Evaluation | None) -> None:
-    """The decision with its reasons; the results alone where nothing was decided."""
+    """The decision with its reasons; the results alone where nothing was decided; the worst tools."""
     if evaluation is None:
         return
     if evaluation.decision is None:
         for result in evaluation.results:
             interval = f"{result.low:.2f} … {result.high:.2f}, n {result.n}"
             click.echo(f"  {result.suite_name}: {result.value:.2f} ({interval})")
+        _echo_tools(evaluation)
         return
     from adaptman.lifecycle.promote import reason_lines
 
@@ -27,8 +30,21 @@ def echo_evaluation(evaluation: Evaluation | None) -> None:
     click.echo(plain("\n".join(reason_lines(told["reasons"]))))
     for warning in told["warnings"]:
         click.echo(plain(f"  ! {warning}"))
+    _echo_tools(evaluation)
     if evaluation.decision.verdict.value == "pass":
         click.echo(f"\npromote it with `adaptman promote {evaluation.version.number}`")
+
+
+def _echo_tools(evaluation: Evaluation) -> None:
+    """For each suite the tools that were called wrongly most often; all of them are in `--json`."""
+    for suite, figures in evaluation.by_tool.items():
+        wrong = [figure for figure in figures if figure.value is not None and figure.value < 1]
+        shown = [f"{one.tool} {round((one.value or 0) * one.n)}/{one.n}" for one in wrong[:_WORST]]
+        more = f" and {len(wrong) - _WORST} more" if len(wrong) > _WORST else ""
+        if shown:
+            click.echo(
+                plain(f"  {suite}, not always right: {', '.join(shown)}{more}, of {len(figures)} tools")
+            )
 
 
 def evaluation_dict(evaluation: Evaluation | None) -> dict[str, Any]:
@@ -36,7 +52,10 @@ def evaluation_dict(evaluation: Evaluation | None) -> dict[str, Any]:
     if evaluation is None:
         return {"results": [], "decision": None}
     results = [
-        {key: value for key, value in result.to_dict().items() if key != "outcomes"}
+        {
+            **{key: value for key, value in result.to_dict().items() if key != "outcomes"},
+            "by_tool": [one.to_dict() for one in evaluation.by_tool.get(result.suite_name, ())],
+        }
         for result in evaluation.results
     ]
     return {"results": results, "decision": evaluation.decision.to_dict() if evaluation.decision else None}

@@ -1,7 +1,8 @@
-"""`adaptman suite`: register regression suites."""
+"""`adaptman suite`: register regression suites, or import them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,19 @@ from adaptman.cli._input import read_input
 from adaptman.cli._output import json_option, note, pairs, print_json, short_digest, short_time, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adaptman.evaluation.breakdown import ToolFigure
     from adaptman.evaluation.suites import Case
+    from adaptman.lifecycle.suites import SuiteImport
     from registry.tables import Suite
 
-KINDS = ("target", "tools", "irrelevance", "format", "general", "drift")
+KINDS = ("target", "tools", "irrelevance", "format", "general", "drift", "custom")
 
 
 @click.group()
 def suite() -> None:
-    """Register regression suites."""
+    """Register regression suites, or import them."""
 
 
 @suite.command()
@@ -85,11 +90,130 @@ def show(app: App, name: str, as_json: bool) -> None:
 
     found = registered_suite(app.workspace(), name)
     if as_json:
-        print_json({**_row_dict(found.row), "cases": [_case_dict(case) for case in found.suite.cases]})
+        tools = [figure.to_dict() for figure in found.by_tool]
+        cases = [_case_dict(case) for case in found.suite.cases]
+        print_json({**_row_dict(found.row), "champion": found.champion, "by_tool": tools, "cases": cases})
         return
     _print_row(found.row)
     click.echo()
+    if found.by_tool:
+        right = "right" if found.champion is None else f"right, version {found.champion}"
+        click.echo(table(["tool", "cases", right], [_tool_cells(one) for one in found.by_tool], right=(1, 2)))
+        click.echo()
     click.echo(table(["case", "last message", "accepted"], [_case_cells(case) for case in found.suite.cases]))
+
+
+@suite.group(name="import")
+def import_() -> None:
+    """Make suites of what others measure by."""
+
+
+_LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Draw N cases (default: all).")
+_SEED = click.option("--seed", type=int, default=0, show_default=True, help="Which cases are drawn.")
+
+
+@import_.command()
+@click.option(
+    "--category", "categories", multiple=True, metavar="NAME", help="Only this category; may be repeated."
+)
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A folder with BFCL's files (default: the installed wheel bfcl-eval).",
+)
+@_LIMIT
+@_SEED
+@click.option("--name", metavar="NAME", help="Name of the suite, for one category (default: bfcl-CATEGORY).")
+@json_option
+@pass_app
+def bfcl(
+    app: App,
+    categories: tuple[str, ...],
+    folder: Path | None,
+    limit: int | None,
+    seed: int,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Import the Berkeley Function Calling Leaderboard, version 4.
+
+    Each category of a single turn becomes a suite: of kind tools, irrelevance or, for live_relevance, format.
+    Cases that a suite cannot hold are listed with the reason. The data is under Apache-2.0.
+    """
+    from adaptman.lifecycle.outbox import start_delivery
+    from adaptman.lifecycle.suites import import_bfcl
+
+    workspace = app.workspace()
+    done = import_bfcl(workspace, categories, folder=folder, name=name, limit=limit, seed=seed)
+    start_delivery(workspace)
+    _print_imports(done, as_json=as_json)
+
+
+@import_.command(name="lm-eval")
+@click.argument("task", metavar="TASK")
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A folder with YAML files of tasks (default: the tasks of lm-evaluation-harness).",
+)
+@_LIMIT
+@_SEED
+@click.option("--name", metavar="NAME", help="Name of the suite (default: the task's name).")
+@json_option
+@pass_app
+def lm_eval(
+    app: App, task: str, folder: Path | None, limit: int | None, seed: int, name: str | None, as_json: bool
+) -> None:
+    """Import a TASK of lm-evaluation-harness as a suite of kind general.
+
+    Tasks of multiple choice are scored by log-likelihood, tasks that generate by exact match. A task's YAML
+    file may name Python code, which is run. Needs the extra lm-eval.
+    """
+    from adaptman.lifecycle.outbox import start_delivery
+    from adaptman.lifecycle.suites import import_task
+
+    workspace = app.workspace()
+    done = import_task(workspace, task, folder=folder, name=name, limit=limit, seed=seed)
+    start_delivery(workspace)
+    _print_imports([done], as_json=as_json)
+
+
+def _print_imports(done: Sequence[SuiteImport], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_import_dict(one) for one in done])
+        return
+    rows = [one.registration.row for one in done]
+    header = ["name", "kind", "revision", "cases", "left out", "digest"]
+    cells = [
+        [
+            row.name,
+            row.kind,
+            str(row.revision),
+            str(row.case_count),
+            str(len(one.left_out)),
+            short_digest(row.suite_digest),
+        ]
+        for row, one in zip(rows, done, strict=True)
+    ]
+    click.echo(table(header, cells, right=(2, 3, 4)))
+    for one in done:
+        if not one.registration.created:
+            note(f"`{one.registration.row.name}` is registered already; nothing was recorded")
+        for left_out in one.left_out:
+            note(f"left out `{left_out.id}`: {left_out.reason}")
+
+
+def _import_dict(done: SuiteImport) -> dict[str, Any]:
+    left_out = [{"id": one.id, "reason": one.reason} for one in done.left_out]
+    return {**_row_dict(done.registration.row), "created": done.registration.created, "left_out": left_out}
+
+
+def _tool_cells(figure: ToolFigure) -> list[str]:
+    return [figure.tool, str(figure.n), "" if figure.value is None else f"{figure.value:.2f}"]
 
 
 def _print_row(row: Suite) -> None:
@@ -142,13 +266,22 @@ def _case_dict(case: Case) -> dict[str, Any]:
         "accept": [{"name": call.name, "arguments": call.arguments} for call in case.accept],
         "answers": list(case.answers),
         "match": case.match,
+        "choices": list(case.choices),
+        "answer": case.answer,
+        "check": dict(case.check),
+        "calls": case.calls,
         "known_wrong": case.known_wrong,
     }
 
 
 def _case_cells(case: Case) -> list[str]:
     last = str(case.messages[-1].get("content") or "") if case.messages else ""
-    accepted = [call.name for call in case.accept] or [repr(answer) for answer in case.answers]
+    accepted = [
+        *(call.name for call in case.accept),
+        *(repr(answer) for answer in case.answers),
+        *([repr(case.answer)] if case.choices else ()),
+        *(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in case.check.items()),
+    ]
     mark = "known wrong" if case.known_wrong else ""
     return [case.id, _shortened(last), ", ".join([*accepted, *([mark] if mark else [])])]
 

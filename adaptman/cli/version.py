@@ -57,7 +57,7 @@ def show(app: App, number: int, as_json: bool) -> None:
     """Show version N and everything it was made from."""
     from adaptman.lifecycle.versions import version_details
 
-    details = version_details(app.workspace(), number)
+    details = version_details(app.workspace(), number, by_tool=as_json)
     if as_json:
         print_json(details.to_dict())
         return

@@ -69,7 +69,7 @@ def prepare(folder: Path, *, seed: int = 0) -> DemoFiles:
     """Writes the demo's files into `folder`, which is made if it is not there.
 
     Raises:
-        AdaptmanError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
+        SuiteError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
         OSError: the folder cannot be written.
     """
     split = choose(bfcl.simple_python(), seed=seed)
@@ -232,6 +232,6 @@ def _files(folder: Path, counts: Mapping[str, int]) -> DemoFiles:
         examples_2=folder / "examples-2.jsonl",
         target_2=folder / "target-2.jsonl",
         tools_kept=folder / "tools-kept.jsonl",
-        source=f"{bfcl.WHEEL} {bfcl.wheel_version()}, BFCL v4",
+        source=bfcl.source(),
         counts=counts,
     )

@@ -1,13 +1,14 @@
 """Whether calls are the accepted ones, by the AST rules of the Berkeley Function Calling Leaderboard.
 
-Names are exact. Every parameter that is given must be an expected one, of the type its schema says (an
-integer passes for a number, a boolean for neither), with an accepted value; one that is left out must be
-optional in the schema and have "" among its accepted values. Strings are compared without spaces, case and
-``,./-_*^``, lists element by element, objects key by key, each key with its own list of accepted values.
-Several calls may come in any order, but not fewer and not more. With ``exact``, strings are compared as
-they are.
+Names are exact. Every parameter that is given must be an expected one that the tool has, of the type its
+schema says (an integer passes for a number, a boolean for neither), with an accepted value; one that is left
+out must be optional in the schema and have "" among its accepted values. Strings are compared without spaces,
+case and ``,./-_*^``, lists element by element, objects key by key, each key with its own list of accepted
+values. Several calls may come in any order, but not fewer and not more. With ``exact``, strings are compared
+as they are.
 
-The rules are those of `bfcl-eval` (Patil et al., 2025), categories simple, multiple and parallel for Python.
+The rules are those of `bfcl-eval` (Patil et al., 2025), categories simple, multiple and parallel, with
+arguments in JSON. Where its checker falls short of them, tests/evaluation/test_bfcl_agreement.py says how.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from adaptman.toolspec.formats import ToolCall
 
 _IGNORED = re.compile(r"[ ,./\-_*^]")
 _OMITTABLE = ""
+# With one of these, `properties` need not name every parameter.
+_OPEN_ENDED = ("additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref")
 
 _TYPE_NAMES = {
     "string": "string",
@@ -84,13 +87,19 @@ def check_call(
     if call.name != wanted.name:
         return f"called `{call.name}`, expected `{wanted.name}`"
     for name, value in call.arguments.items():
-        if name not in wanted.arguments:
+        if name not in wanted.arguments or not is_parameter(schema, name):
             return f"unexpected parameter `{name}`"
         problem = _value_problem(value, wanted.arguments[name], _property(schema, name), exact)
         if problem:
             return f"`{name}`: {problem}"
     left_out = _left_out(call, wanted, schema)
     return f"`{left_out}` is left out" if left_out else ""
+
+
+def is_parameter(schema: Mapping[str, Any], name: str) -> bool:
+    """Whether a tool with this schema of arguments takes a parameter of that name."""
+    properties = schema.get("properties")
+    return not properties or name in properties or any(schema.get(key) for key in _OPEN_ENDED)
 
 
 def _left_out(call: ToolCall, wanted: ExpectedCall, schema: Mapping[str, Any]) -> str | None:

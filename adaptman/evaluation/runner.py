@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 from adaptman.errors import SuiteError
-from adaptman.evaluation.scorers import score_reply
+from adaptman.evaluation.scorers import score_choices, score_reply
 from adaptman.evaluation.statistics import Interval, bca, wilson
-from adaptman.evaluation.suites import Case, Suite, SuiteKind
+from adaptman.evaluation.suites import Case, Suite, SuiteKind, is_binary
 from adaptman.toolspec.formats import OutputFormat
 
 CONFIDENCE = 0.95
@@ -50,7 +50,10 @@ class Answerer(Protocol):
 
 
 class CaseOutcome(NamedTuple):
-    """How one case went: its score, what the model wrote ("" for `drift`), and what was wrong in words."""
+    """How one case went: its score, what the model wrote, and what was wrong in words.
+
+    Nothing is written where likelihoods make the score.
+    """
 
     case_id: str
     score: float
@@ -73,6 +76,11 @@ class SuiteResult:
     high: float
     n: int
     duration_s: float
+
+    @property
+    def binary(self) -> bool:
+        """A case has 1 or 0, right or wrong; otherwise scores are graded."""
+        return is_binary(self.metric)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, outcomes and all."""
@@ -113,22 +121,63 @@ def run_suite(
         ValueError: the answerer gave more or fewer replies than there are cases.
     """
     started = clock()
-    conversations = [Conversation(case.messages, case.tools) for case in suite.cases]
     if suite.kind is SuiteKind.DRIFT:
+        conversations = [Conversation(case.messages, case.tools) for case in suite.cases]
         likelihoods = answerer.nll(conversations, on_done=on_done)
         outcomes = [_drift(suite, case, nll) for case, nll in zip(suite.cases, likelihoods, strict=True)]
-    else:
+        return summarize(suite, outcomes, duration_s=clock() - started)
+    chosen = _choose(suite, answerer, on_done)
+    asked = [case for case in suite.cases if not case.choices]
+    answered: dict[str, CaseOutcome] = {}
+    if asked:
+        conversations = [Conversation(case.messages, case.tools) for case in asked]
         replies = answerer.answer(conversations, max_new_tokens=max_new_tokens, on_done=on_done)
-        outcomes = [
-            _scored(suite.kind, case, text, fmt) for case, text in zip(suite.cases, replies, strict=True)
-        ]
+        pairs = zip(asked, replies, strict=True)
+        answered = {case.id: _scored(suite.kind, case, text, fmt) for case, text in pairs}
+    outcomes = [(chosen if case.choices else answered)[case.id] for case in suite.cases]
     return summarize(suite, outcomes, duration_s=clock() - started)
+
+
+def _choose(suite: Suite, answerer: Answerer, on_done: Callable[[int], None]) -> dict[str, CaseOutcome]:
+    """The outcomes of the cases with choices, by id; each choice is scored as the assistant's whole reply."""
+    cases = [case for case in suite.cases if case.choices]
+    if not cases:
+        return {}
+    conversations = [
+        Conversation((*case.messages, {"role": "assistant", "content": choice}), case.tools)
+        for case in cases
+        for choice in case.choices
+    ]
+    done = _InCases(on_done, len(cases), len(conversations))
+    likelihoods = iter(answerer.nll(conversations, on_done=done))
+    return {case.id: _chosen(suite, case, [next(likelihoods) for _ in case.choices]) for case in cases}
+
+
+class _InCases:
+    """Told of finished conversations, of which a case has several, it tells on of cases."""
+
+    def __init__(self, on_done: Callable[[int], None], cases: int, conversations: int) -> None:
+        self._on_done, self._cases, self._conversations = on_done, cases, conversations
+        self._finished = 0
+
+    def __call__(self, count: int) -> None:
+        before = self._finished * self._cases // self._conversations
+        self._finished += count
+        self._on_done(self._finished * self._cases // self._conversations - before)
+
+
+def _chosen(suite: Suite, case: Case, likelihoods: Sequence[Likelihood]) -> CaseOutcome:
+    for nll in likelihoods:
+        _check_likelihood(suite, case, nll)
+    score = score_choices(case, [-nll.total for nll in likelihoods])
+    totals = ", ".join(f"{-nll.total:.2f}" for nll in likelihoods)
+    return CaseOutcome(case.id, score.value, "", f"{score.detail or 'right'}; log-likelihoods {totals}")
 
 
 def summarize(suite: Suite, outcomes: Sequence[CaseOutcome], *, duration_s: float) -> SuiteResult:
     """The mean of the outcomes' scores, with its 95 % interval."""
     scores = [outcome.score for outcome in outcomes]
-    interval = _interval(scores, binary=suite.kind.binary)
+    interval = _interval(scores, binary=is_binary(suite.metric))
     return SuiteResult(
         suite_digest=suite.digest,
         suite_name=suite.name,
@@ -154,9 +203,13 @@ def _scored(kind: SuiteKind, case: Case, text: str, fmt: OutputFormat) -> CaseOu
 
 
 def _drift(suite: Suite, case: Case, nll: Likelihood) -> CaseOutcome:
+    _check_likelihood(suite, case, nll)
+    return CaseOutcome(case.id, nll.total / nll.tokens, "", f"{nll.total:.2f} nats over {nll.tokens} tokens")
+
+
+def _check_likelihood(suite: Suite, case: Case, nll: Likelihood) -> None:
     if nll.tokens < 1 or not math.isfinite(nll.total):
         raise SuiteError(
             f"suite `{suite.name}`, case `{case.id}`: no likelihood: {nll.total} nats, {nll.tokens} tokens",
             hint="a model whose training diverged gives such figures: look at the curves of its training",
         )
-    return CaseOutcome(case.id, nll.total / nll.tokens, "", f"{nll.total:.2f} nats over {nll.tokens} tokens")

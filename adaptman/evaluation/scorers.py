@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from adaptman.errors import SuiteError
 from adaptman.evaluation.bfcl_rules import check_calls
+from adaptman.evaluation.checks import check_problem, scorer_score
 from adaptman.evaluation.matching import matches
 from adaptman.evaluation.suites import Case, SuiteKind
 from adaptman.toolspec.formats import OutputFormat, Reply
@@ -15,7 +16,7 @@ from adaptman.toolspec.validate import validate_call
 
 
 class Score(NamedTuple):
-    """1.0 right or 0.0 wrong, and in words what is wrong ("" where nothing is)."""
+    """1.0 right, 0.0 wrong or in between, and in words what is wrong ("" where nothing is)."""
 
     value: float
     detail: str
@@ -25,13 +26,38 @@ def score_reply(kind: SuiteKind, case: Case, reply_text: str, fmt: OutputFormat)
     """Score one reply, read by the output format.
 
     Raises:
-        SuiteError: a `drift` case, which is scored by likelihood and not by a reply.
+        SuiteError: a case that is scored by likelihood and not by a reply, or an installed scorer failed.
     """
+    if kind is SuiteKind.CUSTOM:
+        return _custom_score(case, reply_text, fmt)
+    if case.choices:
+        raise SuiteError(f"the case `{case.id}` is scored by the likelihood of its choices, not by a reply")
     scorer = _SCORERS.get(kind)
     if scorer is None:
         raise SuiteError(f"a case of kind `{kind}` is not scored by a reply")
     problem = scorer(case, fmt.parse(reply_text))
     return Score(0.0 if problem else 1.0, problem)
+
+
+def score_choices(case: Case, totals: Sequence[float]) -> Score:
+    """Whether the right choice is the likeliest. `totals`: the log-likelihood of each choice in nats.
+
+    Choices of different lengths are compared per character, as lm-evaluation-harness does for `acc_norm`
+    (for choices of one length, such as letters, `acc` is the same); of equal ones the first counts.
+    """
+    per_character = [total / len(choice) for total, choice in zip(totals, case.choices, strict=True)]
+    chosen = case.choices[per_character.index(max(per_character))]
+    return (
+        Score(1.0, "") if chosen == case.answer else Score(0.0, f"chose `{chosen}`, expected `{case.answer}`")
+    )
+
+
+def _custom_score(case: Case, text: str, fmt: OutputFormat) -> Score:
+    if "scorer" not in case.check:
+        problem = check_problem(case.check, text)
+        return Score(0.0 if problem else 1.0, problem)
+    value = scorer_score(case, text, fmt.parse(text).calls)
+    return Score(value, "" if value == 1 else f"`{case.check['scorer']}`: {value:.2f}")
 
 
 def _call_problem(case: Case, reply: Reply) -> str:
@@ -41,6 +67,8 @@ def _call_problem(case: Case, reply: Reply) -> str:
 def _restraint_problem(case: Case, reply: Reply) -> str:
     shown = {tool["function"]["name"] for tool in case.tools}
     for call in reply.calls:
+        if case.calls == "shown" and call.name in shown:
+            continue
         where = "which does not fit" if call.name in shown else "which is not in the document"
         return f"called `{call.name}`, {where}"
     return _malformed(reply)

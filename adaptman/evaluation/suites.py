@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from adaptman.errors import SuiteError, ToolDocumentError
+from adaptman.evaluation.checks import flaw_of
 from adaptman.evaluation.matching import Match, normalized
 from adaptman.toolspec.jsontext import canonical_json, check_json, strict_loads
 from adaptman.toolspec.readers import document_from_openai
@@ -34,22 +35,14 @@ class SuiteKind(StrEnum):
     FORMAT = "format"
     GENERAL = "general"
     DRIFT = "drift"
-
-    @property
-    def metric(self) -> str:
-        """The name of the figure: a share of cases from 0 to 1, or nats per token."""
-        return _METRICS[self]
+    CUSTOM = "custom"
 
     @property
     def higher_is_better(self) -> bool:
         return self is not SuiteKind.DRIFT
 
-    @property
-    def binary(self) -> bool:
-        """A case is right or wrong, 1 or 0."""
-        return self is not SuiteKind.DRIFT
 
-
+_MEAN_SCORE = "mean_score"
 _METRICS = {
     SuiteKind.TARGET: "call_accuracy",
     SuiteKind.TOOLS: "call_accuracy",
@@ -57,7 +50,13 @@ _METRICS = {
     SuiteKind.FORMAT: "well_formed",
     SuiteKind.GENERAL: "accuracy",
     SuiteKind.DRIFT: "nats_per_token",
+    SuiteKind.CUSTOM: "pass_rate",
 }
+
+
+def is_binary(metric: str) -> bool:
+    """Whether a case has 1 or 0, right or wrong, by the metric of its suite; otherwise scores are graded."""
+    return metric not in (_METRICS[SuiteKind.DRIFT], _MEAN_SCORE)
 
 
 class ExpectedCall(NamedTuple):
@@ -77,6 +76,10 @@ class Case:
     accept: tuple[ExpectedCall, ...] = ()
     answers: tuple[str, ...] = ()
     match: Match = "contains"
+    choices: tuple[str, ...] = ()
+    answer: str = ""
+    check: Mapping[str, Any] = field(default_factory=dict)
+    calls: Literal["none", "shown"] = "none"
     known_wrong: bool = False
 
 
@@ -92,15 +95,18 @@ class Suite:
     except inside `tools`, whose text the model reads."""
     higher_is_better: bool
     metric: str
+    """The name of the figure: a share of cases or a mean score from 0 to 1, or nats per token."""
 
 
 def read_suite(data: bytes, *, name: str, kind: SuiteKind, origin: str) -> Suite:
-    """Read a suite from JSONL, one case a line.
+    """Read a suite from JSONL, one case a line; in a `custom` one the first line may be for all cases.
 
     Raises:
         SuiteError: the message names `origin`, the line and the field; see `suite.schema.json`.
     """
     records = list(_records(data, origin))
+    if kind is SuiteKind.CUSTOM:
+        records = _with_header(records)
     if not records:
         raise SuiteError(f"`{origin}` holds no cases", hint=_HINT)
     known: dict[str, int] = {}
@@ -117,8 +123,13 @@ def read_suite(data: bytes, *, name: str, kind: SuiteKind, origin: str) -> Suite
         cases=tuple(_case(record.value) for record in records),
         digest=_digest(kind, records),
         higher_is_better=kind.higher_is_better,
-        metric=kind.metric,
+        metric=_metric(kind, records),
     )
+
+
+def _metric(kind: SuiteKind, records: Sequence[_Record]) -> str:
+    graded = any("scorer" in record.value.get("check", {}) for record in records)
+    return _MEAN_SCORE if graded else _METRICS[kind]
 
 
 class _Record(NamedTuple):
@@ -174,21 +185,45 @@ def _parse(line: bytes, number: int, origin: str) -> _Record:
     return _Record(origin, number, value)
 
 
+def _with_header(records: list[_Record]) -> list[_Record]:
+    """The cases, each with the check of the first line where it has none of its own.
+
+    The digest is of the cases: the same checks, written once or with each case, make the same suite.
+    """
+    if not records or not isinstance(records[0].value, dict) or "suite" not in records[0].value:
+        return records
+    header, *cases = records
+    for error in _validator("header")(header.value):
+        header.refuse(_path(error.absolute_path, error), _WORDS.get(error.validator, _as_told)(error))
+    return [case._replace(value=_defaulted(case.value, header.value["suite"])) for case in cases]
+
+
+def _defaulted(value: Any, defaults: Mapping[str, Any]) -> Any:
+    return {**defaults, **value} if isinstance(value, dict) else value
+
+
 def _check(record: _Record, kind: SuiteKind, checked_tools: set[str]) -> None:
-    for error in sorted(_validator(kind)(record.value), key=lambda error: len(error.absolute_path)):
+    # the outermost first, and of those the same one every time
+    for error in sorted(_validator(kind.value)(record.value), key=_place):
         record.refuse(_path(error.absolute_path, error), _told(error, kind))
     _check_roles(record, kind)
     _check_tools(record, checked_tools)
     _check_accept(record)
     _check_answers(record)
+    _check_choices(record)
+    _check_check(record)
+
+
+def _place(error: Any) -> tuple[int, list[str]]:
+    return len(error.absolute_path), [str(step) for step in error.absolute_path]
 
 
 @cache
-def _validator(kind: SuiteKind) -> Callable[[Any], Iterator[Any]]:
+def _validator(form: str) -> Callable[[Any], Iterator[Any]]:
     from jsonschema import Draft202012Validator
 
     schema = json.loads((files("adaptman.evaluation") / "suite.schema.json").read_text(encoding="utf-8"))
-    return Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{kind.value}"}).iter_errors
+    return Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{form}"}).iter_errors
 
 
 def _path(steps: Sequence[str | int], error: Any) -> str:
@@ -215,6 +250,8 @@ _WORDS: dict[str, Callable[[Any], str]] = {
         "one of " + ", ".join(f"`{value}`" for value in error.validator_value) + " was expected"
     ),
     "const": lambda error: f"`{error.validator_value}` was expected",
+    "required": lambda error: "missing",
+    "minProperties": lambda error: f"at least {error.validator_value} needed",
     "minItems": lambda error: f"at least {error.validator_value} needed",
     "minLength": lambda error: "is empty",
     "maxLength": lambda error: f"longer than {error.validator_value} characters",
@@ -222,11 +259,15 @@ _WORDS: dict[str, Callable[[Any], str]] = {
 
 
 def _told(error: Any, kind: SuiteKind) -> str:
-    if error.validator == "required":
-        return f"missing, a case of kind `{kind}` needs it" if not error.absolute_path else "missing"
+    if error.validator == "required" and not error.absolute_path:
+        return f"missing, a case of kind `{kind}` needs it"
     if error.validator == "not":
         return f"has no meaning in a case of kind `{kind}`"
-    return _WORDS.get(error.validator, lambda error: str(error.message)[:200])(error)
+    return _WORDS.get(error.validator, _as_told)(error)
+
+
+def _as_told(error: Any) -> str:
+    return str(error.message)[:200]
 
 
 def _check_roles(record: _Record, kind: SuiteKind) -> None:
@@ -275,6 +316,23 @@ def _check_answers(record: _Record) -> None:
             )
 
 
+def _check_choices(record: _Record) -> None:
+    choices = record.value.get("choices", [])
+    for index, choice in enumerate(choices):
+        if choice in choices[:index]:
+            record.refuse(f"choices[{index}]", f"`{choice}` stands there twice")
+        if not choice.strip():
+            record.refuse(f"choices[{index}]", "is empty: there is no text to score")
+    if choices and record.value["answer"] not in choices:
+        record.refuse("answer", f"`{record.value['answer']}` is not one of the choices")
+
+
+def _check_check(record: _Record) -> None:
+    flaw = flaw_of(record.value.get("check", {}))
+    if flaw is not None:
+        record.refuse(f"check.{flaw.key}", flaw.problem)
+
+
 def _case(value: Mapping[str, Any]) -> Case:
     match: Match = value.get("match", "contains")
     return Case(
@@ -284,6 +342,10 @@ def _case(value: Mapping[str, Any]) -> Case:
         accept=tuple(ExpectedCall(call["name"], call["arguments"]) for call in value.get("accept", ())),
         answers=tuple(value.get("answers", ())),
         match=match,
+        choices=tuple(value.get("choices", ())),
+        answer=value.get("answer", ""),
+        check=value.get("check", {}),
+        calls=value.get("calls", "none"),
         known_wrong=value.get("known_wrong", False),
     )
 

@@ -6,19 +6,21 @@ import dataclasses
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptman import __version__
 from adaptman.errors import ArtifactError, WorkspaceError
+from adaptman.evaluation.breakdown import ToolFigure
+from adaptman.evaluation.checks import scorer_versions
 from adaptman.evaluation.runner import SuiteResult, run_suite
 from adaptman.evaluation.suites import Suite, SuiteKind
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.gate import judge
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
-from adaptman.lifecycle.suites import load_suite
+from adaptman.lifecycle.suites import load_suite, tool_figures
 from adaptman.lifecycle.workspace import Workspace
 from policies.decide import Decision
 from policies.policy import Policy
@@ -47,6 +49,8 @@ class Evaluation:
     champion: ModelVersion | None
     decision: Decision | None
     results: tuple[SuiteResult, ...]
+    by_tool: Mapping[str, tuple[ToolFigure, ...]]
+    """By suite, the figures of each tool that its cases expect, the worst first."""
 
 
 def evaluate(workspace: Workspace, number: int, *, progress: Progress | None = None) -> Evaluation:
@@ -81,13 +85,24 @@ def evaluate_held(workspace: Workspace, number: int, *, progress: Progress) -> E
             hint="register one with `adaptman suite register FILE --kind KIND`",
         )
     results = _results(workspace, version, rows, progress)
+    tools = _by_tool(workspace, rows, results)
     if champion is None or version.state not in _JUDGED:
-        return Evaluation(version, None, None, results)
+        return Evaluation(version, None, None, results, tools)
     before = _results(workspace, champion, rows, progress)
     decision = judge(policy, results, before)
     _record_decision(workspace, version, champion, decision, policy)
     with workspace.registry.read() as reader:
-        return Evaluation(reader.version(model.id, number), champion, decision, results)
+        return Evaluation(reader.version(model.id, number), champion, decision, results, tools)
+
+
+def _by_tool(
+    workspace: Workspace, rows: Sequence[tables.Suite], results: Sequence[SuiteResult]
+) -> dict[str, tuple[ToolFigure, ...]]:
+    found = {
+        row.name: tool_figures(workspace, row, {one.case_id: one.score for one in result.outcomes})
+        for row, result in zip(rows, results, strict=True)
+    }
+    return {name: figures for name, figures in found.items() if figures}
 
 
 def suites_for(rows: Sequence[tables.Suite], version: ModelVersion) -> list[tables.Suite]:
@@ -113,14 +128,15 @@ def _results(
     fmt = engine.version_format(workspace, version)
     results: list[SuiteResult] = []
     for row in rows:
-        result = _stored(workspace, version, row)
+        scorers = _scorers(workspace, row)
+        result = _stored(workspace, version, row, scorers)
         if result is None:
             loaded = loaded or engine.load_version(workspace, version)
             suite = load_suite(workspace, row)
             progress.start(f"v{version.number} on {row.name}", len(suite.cases))
             result = _run(suite, loaded, fmt, progress.advance)
             progress.finish(f"{suite.metric} {result.value:.2f}")
-            _record_run(workspace, version, row, result)
+            _record_run(workspace, version, row, result, scorers)
         results.append(result)
     return tuple(results)
 
@@ -141,10 +157,19 @@ def _run(suite: Suite, loaded: LoadedModel, fmt: OutputFormat, on_done: Callable
     )
 
 
-def _stored(workspace: Workspace, version: ModelVersion, row: tables.Suite) -> SuiteResult | None:
+def _scorers(workspace: Workspace, row: tables.Suite) -> dict[str, str]:
+    """The installed scorers that a suite asks for: the distribution of each and its version."""
+    return scorer_versions(load_suite(workspace, row)) if row.kind == SuiteKind.CUSTOM else {}
+
+
+def _stored(
+    workspace: Workspace, version: ModelVersion, row: tables.Suite, scorers: Mapping[str, str]
+) -> SuiteResult | None:
     with workspace.registry.read() as reader:
         run = reader.latest_suite_run(version.id, row.suite_digest)
     if run is None or run.outputs_digest is None:
+        return None
+    if run.environment.get("scorers", {}) != scorers:  # another scorer is another yardstick
         return None
     try:
         stored = workspace.store.get_bytes(run.outputs_digest)
@@ -154,7 +179,13 @@ def _stored(workspace: Workspace, version: ModelVersion, row: tables.Suite) -> S
     return dataclasses.replace(SuiteResult.from_dict(json.loads(stored)), suite_name=row.name)
 
 
-def _record_run(workspace: Workspace, version: ModelVersion, row: tables.Suite, result: SuiteResult) -> None:
+def _record_run(
+    workspace: Workspace,
+    version: ModelVersion,
+    row: tables.Suite,
+    result: SuiteResult,
+    scorers: Mapping[str, str],
+) -> None:
     from registry.values import Outcome
 
     outputs = json.dumps(result.to_dict(), ensure_ascii=False, sort_keys=True).encode()
@@ -170,7 +201,7 @@ def _record_run(workspace: Workspace, version: ModelVersion, row: tables.Suite, 
             high=result.high,
             n=result.n,
             duration_s=result.duration_s,
-            environment=environment(),
+            environment={**environment(), **({"scorers": scorers} if scorers else {})},
             outcomes=[Outcome(outcome.case_id, outcome.score) for outcome in result.outcomes],
             outputs_digest=digest,
         )

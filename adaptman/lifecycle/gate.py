@@ -81,7 +81,7 @@ def _compared(candidate: SuiteResult, champion: SuiteResult, rule: Rule) -> Pair
             margin=rule.margin or 0.0,
             confidence=rule.confidence,
             higher_is_better=candidate.higher_is_better,
-            binary=candidate.kind.binary,
+            binary=candidate.binary,
         )
     except ValueError as error:
         raise SuiteError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adaptman.lifecycle.lease import held
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
+    from adaptman.evaluation.breakdown import ToolFigure
     from registry.reader import Reader
     from registry.tables import (
         Adapter,
@@ -43,6 +44,8 @@ class NamedRun:
     suite: str
     kind: str
     run: SuiteRun
+    by_tool: tuple[ToolFigure, ...] = ()
+    """The figures of each tool that the suite's cases expect, where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +128,27 @@ def list_versions(workspace: Workspace) -> list[VersionLine]:
     ]
 
 
-def version_details(workspace: Workspace, number: int) -> VersionDetails:
-    """Version `number` and everything it names.
+def version_details(workspace: Workspace, number: int, *, by_tool: bool = False) -> VersionDetails:
+    """Version `number` and everything it names; with `by_tool`, its suites' figures of each tool.
 
     Raises:
         NotFoundError: there is no such version.
     """
     model = workspace.model_row()
     with workspace.registry.read() as reader:
-        return _details(reader, reader.version(model.id, number))
+        details = _details(reader, reader.version(model.id, number))
+        if not by_tool:
+            return details
+        runs = tuple(_with_figures(workspace, reader, named) for named in details.runs)
+    return replace(details, runs=runs)
+
+
+def _with_figures(workspace: Workspace, reader: Reader, named: NamedRun) -> NamedRun:
+    from adaptman.lifecycle.suites import tool_figures
+
+    row = reader.suite_by_id(named.run.suite_id)
+    scores = {one.case_id: one.score for one in reader.outcomes(named.run.id)}
+    return replace(named, by_tool=tool_figures(workspace, row, scores))
 
 
 def version_lineage(workspace: Workspace, number: int) -> Lineage:
@@ -273,6 +288,7 @@ def _run_dict(named: NamedRun) -> dict[str, Any]:
         "low": run.low,
         "high": run.high,
         "n": run.n,
+        "by_tool": [figure.to_dict() for figure in named.by_tool],
         "duration_s": run.duration_s,
         "outputs_digest": run.outputs_digest,
         "created_at": run.created_at,

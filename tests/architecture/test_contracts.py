@@ -86,7 +86,7 @@ def _normal(name: str) -> str:
 def _declared() -> set[str]:
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["smollm2"], *extras["postgres"]]
+    requirements = [*project["dependencies"], *extras["smollm2"], *extras["lm-eval"], *extras["postgres"]]
     return {_normal(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in requirements}
 
 

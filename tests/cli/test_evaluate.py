@@ -41,7 +41,9 @@ def test_a_lenient_policy(terminal: Terminal, updated: TinyLine, monkeypatch: py
 def test_the_champion_is_shown_and_not_judged(terminal: Terminal, updated: TinyLine) -> None:
     told = terminal.ok("evaluate", "1")
     assert re.fullmatch(
-        r"version 1 is champion\n  general: 0\.00 \(0\.00 … 0\.49, n 4\)\n  new-tools: .*, n 4\)\n", told
+        r"version 1 is champion\n  general: 0\.00 \(0\.00 … 0\.49, n 4\)\n  new-tools: .*, n 4\)\n"
+        r"  new-tools, not always right: get_weather 0/4, of 1 tools\n",
+        told,
     )
     assert terminal.json("evaluate", "1")["decision"] is None
 
@@ -50,6 +52,8 @@ def test_as_json(terminal: Terminal, updated: TinyLine) -> None:
     told = terminal.json("evaluate", "2")
     assert (told["version"], told["state"], told["decision"]["verdict"]) == (2, "refused", "refuse")
     assert told["results"][0]["n"] == 4
+    tools = {result["suite_name"]: [one["tool"] for one in result["by_tool"]] for result in told["results"]}
+    assert tools == {"general": [], "new-tools": ["get_weather"]}
 
 
 def test_ctrl_c(terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:

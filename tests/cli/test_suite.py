@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -53,3 +54,76 @@ def test_an_unknown_suite(terminal: Terminal, told: Story) -> None:
     assert result.stderr == (
         "error: no suite `nothing`\n\nhint: known: `drift`, `general`, `irrelevance`, `new-tools`\n"
     )
+
+
+@pytest.fixture
+def _bfcl() -> None:
+    pytest.importorskip("bfcl_eval", reason="pip install --no-deps bfcl-eval")
+
+
+@pytest.mark.usefixtures("_bfcl")
+def test_import_bfcl(terminal: Terminal, begun: Story) -> None:
+    words = ["suite", "import", "bfcl", "--category", "live_simple", "--category", "live_relevance"]
+    result = terminal.run(*words, "--limit", "10")
+    assert (result.exit_code, result.stdout.splitlines()[1].split()[:5]) == (
+        0,
+        ["bfcl-live_simple", "tools", "1", "10", "2"],
+    )
+    assert "left out `live_simple_106-63-0`: `accept[0].arguments." in result.stderr
+    rows = terminal.json("suite", "list")
+    assert [(row["name"], row["kind"], row["case_count"]) for row in rows] == [
+        ("bfcl-live_relevance", "format", 10),
+        ("bfcl-live_simple", "tools", 10),
+    ]
+    assert "Apache-2.0" in rows[1]["note"]
+    again = terminal.json(*words, "--limit", "10")
+    assert [(one["created"], len(one["left_out"])) for one in again] == [(False, 2), (False, 0)]
+
+
+def test_import_bfcl_from_a_folder_without_it(terminal: Terminal, begun: Story) -> None:
+    result = terminal.run("suite", "import", "bfcl", "--from", ".", "--category", "parallel")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "error: `.` has no file `possible_answer/BFCL_v4_parallel.json`\n\nhint: "
+    )
+    assert terminal.json("suite", "list") == []
+
+
+@pytest.mark.usefixtures("_bfcl")
+def test_import_of_an_unknown_category(terminal: Terminal, begun: Story) -> None:
+    result = terminal.run("suite", "import", "bfcl", "--category", "parallel", "--category", "memory")
+    assert (result.exit_code, "`memory` is not a category" in result.stderr) == (1, True)
+    assert terminal.json("suite", "list") == []
+
+
+def test_import_of_a_task_without_the_harness(
+    terminal: Terminal, begun: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", None)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    result = terminal.run("suite", "import", "lm-eval", "hellaswag")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("\n\nhint: `pip install 'adaptman[lm-eval]'` installs it\n")
+
+
+def test_show_tells_tools_choices_and_checks(terminal: Terminal, begun: Story) -> None:
+    (terminal.folder / "new.jsonl").write_bytes(suite_lines("tools"))
+    terminal.ok("suite", "register", "new.jsonl", "--kind", "tools")
+    shown = terminal.ok("suite", "show", "new")
+    assert "tool         cases  right\nget_weather      4" in shown
+    assert terminal.json("suite", "show", "new")["by_tool"] == [
+        {"tool": "get_weather", "n": 4, "value": None, "low": None, "high": None}
+    ]
+    ask = [{"role": "user", "content": "?"}]
+    lines = [
+        {"suite": {"check": {"regex": "^a"}}},
+        {"id": "x", "messages": ask},
+        {"id": "y", "messages": ask, "check": {"equals": [1]}},
+    ]
+    (terminal.folder / "team.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    terminal.ok("suite", "register", "team.jsonl", "--kind", "custom")
+    assert 'regex "^a"' in terminal.ok("suite", "show", "team")
+    assert [case["check"] for case in terminal.json("suite", "show", "team")["cases"]] == [
+        {"regex": "^a"},
+        {"equals": [1]},
+    ]

@@ -6,8 +6,8 @@ from importlib import metadata
 
 import pytest
 
-from adaptman.demo.bfcl import WHEEL
 from adaptman.demo.data import DemoFiles, prepare
+from adaptman.evaluation.bfcl import WHEEL
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,14 @@ from policies.decide import Decision
 from policies.policy import Policy, Rule, builtin
 
 DEFAULT = builtin()
+NATS = "nats_per_token"
 
 
-def result(kind: SuiteKind, scores: list[float], *, revision: str = "1") -> SuiteResult:
+def result(
+    kind: SuiteKind, scores: list[float], *, revision: str = "1", metric: str = "accuracy"
+) -> SuiteResult:
     """A run of the suite named after its kind; its digest says which revision it is."""
-    one = Suite(kind.value, kind, (), f"{kind.value}-{revision}", kind.higher_is_better, kind.metric)
+    one = Suite(kind.value, kind, (), f"{kind.value}-{revision}", kind.higher_is_better, metric)
     outcomes = [CaseOutcome(str(number), score, "", "") for number, score in enumerate(scores)]
     return summarize(one, outcomes, duration_s=1.0)
 
@@ -101,8 +104,8 @@ def test_drift_is_judged_the_other_way_round() -> None:
     for scores, passed in ((near, True), (far, False)):
         decision = judge(
             DEFAULT,
-            [*others, result(SuiteKind.DRIFT, scores)],
-            [UNLEARNT, general, result(SuiteKind.DRIFT, champion)],
+            [*others, result(SuiteKind.DRIFT, scores, metric=NATS)],
+            [UNLEARNT, general, result(SuiteKind.DRIFT, champion, metric=NATS)],
         )
         assert decision.passed == passed
         assert decision.reasons[-1].text.startswith("drift: 1.03 → ")
@@ -151,3 +154,44 @@ def test_results_of_different_cases_cannot_be_compared() -> None:
     longer = result(SuiteKind.GENERAL, flipped(111, 92))
     with pytest.raises(SuiteError, match="suite `general`: candidate and champion cannot be compared"):
         judge(DEFAULT, [result(SuiteKind.GENERAL, flipped(110, 92))], [longer])
+
+
+def restrained(candidate: list[float], champion: list[float]) -> Decision:
+    """The default gate with the update learnt, the general suite kept, and these answers to irrelevance."""
+    kept = result(SuiteKind.GENERAL, flipped(110, 90))
+    return judge(
+        DEFAULT,
+        [LEARNT, kept, result(SuiteKind.IRRELEVANCE, candidate)],
+        [UNLEARNT, kept, result(SuiteKind.IRRELEVANCE, champion)],
+    )
+
+
+@pytest.mark.parametrize(("n", "broke"), [(40, 2), (60, 5), (100, 5), (100, 10), (240, 24)])
+def test_the_first_update_may_call_a_tool_now_and_then(n: int, broke: int) -> None:
+    """The base calls no tool at all, which is no restraint to be held to."""
+    decision = restrained(flipped(n, n, broke), flipped(n, n))
+    assert decision.passed, decision.refusals
+
+
+@pytest.mark.parametrize(
+    ("n", "before", "after"),
+    [(100, 100, 85), (100, 95, 80), (240, 240, 200), (100, 79, 79), (40, 40, 34)],
+)
+def test_a_model_that_calls_tools_at_any_request_is_refused(n: int, before: int, after: int) -> None:
+    assert not restrained(flipped(n, before, before - after), flipped(n, before)).passed
+
+
+def test_graded_scores_are_compared_by_a_bootstrap() -> None:
+    kept = result(SuiteKind.GENERAL, flipped(110, 90))
+    scores = [number / 40 for number in range(40)]
+    worse = [max(0.0, score - 0.3) for score in scores]
+
+    def custom(values: list[float]) -> SuiteResult:
+        return result(SuiteKind.CUSTOM, values, metric="mean_score")
+
+    def decision(values: list[float]) -> Decision:
+        return judge(DEFAULT, [LEARNT, kept, custom(values)], [UNLEARNT, kept, custom(scores)])
+
+    assert "bootstrap" in next(one.method or "" for one in decision(scores).evidence if one.kind == "custom")
+    assert decision(scores).passed
+    assert not decision(worse).passed

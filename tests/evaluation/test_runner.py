@@ -29,6 +29,7 @@ class Scripted:
     def __init__(self, replies: Sequence[str] = (), likelihoods: Sequence[TextNll] = ()) -> None:
         self.replies, self.likelihoods = list(replies), list(likelihoods)
         self.asked: list[Conversation] = []
+        self.weighed: list[Conversation] = []
         self.limit = 0
 
     def answer(
@@ -39,7 +40,7 @@ class Scripted:
         return self.replies
 
     def nll(self, conversations: Sequence[Conversation], *, on_done: Callable[[int], None]) -> list[TextNll]:
-        self.asked = list(conversations)
+        self.weighed = list(conversations)
         on_done(len(conversations))
         return self.likelihoods
 
@@ -90,6 +91,70 @@ def test_drift_is_nats_per_token_and_lower_is_better() -> None:
     assert (result.value, result.higher_is_better, result.metric) == (1.0, False, "nats_per_token")
     assert 0.5 <= result.low < 1.0 < result.high <= 1.5
     assert {item.output for item in result.outcomes} == {""}
+
+
+def choice(answer: str, *choices: str) -> dict[str, Any]:
+    return {**question(answer), "choices": choices, "answer": answer, "answers": None}
+
+
+def choices(*cases: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in case.items() if value is not None} for case in cases]
+
+
+def test_a_choice_is_scored_by_its_likelihood_per_character() -> None:
+    one = suite(SuiteKind.GENERAL, *choices(choice("Oslo", "Oslo", "Bergen"), choice("no", "yes", "no")))
+    # Bergen is less likely as a whole and likelier per character; of equals the first is taken.
+    likelihoods = [TextNll(4.0, 2), TextNll(5.4, 2), TextNll(3.0, 1), TextNll(2.0, 1)]
+    result = run(one, Scripted(likelihoods=likelihoods))
+    assert [item.score for item in result.outcomes] == [0.0, 0.0]
+    assert result.outcomes[0].detail == "chose `Bergen`, expected `Oslo`; log-likelihoods -4.00, -5.40"
+    right = [TextNll(4.0, 2), TextNll(6.6, 2), TextNll(3.3, 1), TextNll(2.0, 1)]
+    assert [item.score for item in run(one, Scripted(likelihoods=right)).outcomes] == [1.0, 1.0]
+
+
+def test_choices_and_questions_are_asked_apart_and_come_in_the_suites_order() -> None:
+    one = suite(SuiteKind.GENERAL, *choices(question("a"), choice("b", "b", "c", "d"), question("e")))
+    answerer, done = (
+        Scripted(["a", "nothing"], [TextNll(1.0, 1), TextNll(2.0, 1), TextNll(3.0, 1)]),
+        list[int](),
+    )
+    result = run(one, answerer, done)
+    assert [(item.case_id, item.score) for item in result.outcomes] == [
+        ("case-0", 1.0),
+        ("case-1", 1.0),
+        ("case-2", 0.0),
+    ]
+    assert sum(done) == 3
+    asked = [turns.messages[-1] for turns in answerer.weighed]
+    assert asked == [{"role": "assistant", "content": text} for text in "bcd"]
+
+
+def test_progress_counts_cases_and_not_choices() -> None:
+    class Slow(Scripted):
+        def nll(
+            self, conversations: Sequence[Conversation], *, on_done: Callable[[int], None]
+        ) -> list[TextNll]:
+            for _ in conversations:
+                on_done(1)
+            return [TextNll(1.0, 1)] * len(conversations)
+
+    done: list[int] = []
+    run(suite(SuiteKind.GENERAL, *choices(choice("a", "a", "b", "c"), choice("d", "d", "e"))), Slow(), done)
+    assert done == [0, 0, 1, 0, 1]
+
+
+def test_a_choice_without_a_likelihood_names_the_case() -> None:
+    one = suite(SuiteKind.GENERAL, *choices(choice("a", "a", "b")))
+    with pytest.raises(SuiteError, match="suite `mine`, case `case-0`: no likelihood"):
+        run(one, Scripted(likelihoods=[TextNll(1.0, 1), TextNll(float("nan"), 1)]))
+
+
+def test_a_custom_suite_is_scored_by_its_checks() -> None:
+    base = {"messages": [{"role": "user", "content": "?"}]}
+    one = suite(SuiteKind.CUSTOM, {**base, "check": {"contains": "x"}}, {**base, "check": {"regex": "^y+$"}})
+    result = run(one, Scripted(["axb", "yyz"]))
+    assert [item.score for item in result.outcomes] == [1.0, 0.0]
+    assert (result.metric, result.binary, result.low) == ("pass_rate", True, wilson(1, 2).low)
 
 
 @pytest.mark.parametrize("nll", [TextNll(float("nan"), 3), TextNll(float("inf"), 3), TextNll(1.0, 0)])

@@ -241,6 +241,24 @@ def test_irrelevance() -> None:
     assert score(SuiteKind.IRRELEVANCE, one, "<tool_call>\n{broken").value == 0.0
 
 
+def test_irrelevance_where_a_shown_tool_may_be_called() -> None:
+    one = case(tools=(tool("weather"),), calls="shown")
+    assert score(SuiteKind.IRRELEVANCE, one, "That is gone.").value == 1.0
+    assert score(SuiteKind.IRRELEVANCE, one, said(RIGHT, RIGHT)).value == 1.0
+    removed = score(SuiteKind.IRRELEVANCE, one, said(RIGHT, ToolCall("old_weather", {})))
+    assert removed == Score(0.0, "called `old_weather`, which is not in the document")
+    assert score(SuiteKind.IRRELEVANCE, one, said(RIGHT) + "<tool_call>\n{broken").value == 0.0
+
+
+def test_a_parameter_that_the_tool_lacks_is_never_right() -> None:
+    accepted: dict[str, list[Any]] = {"city": ["Oslo"], "mood": ["good", ""]}
+    assert problem({"city": "Oslo"}, accepted) == ""
+    assert problem({"city": "Oslo", "mood": "good"}, accepted) == "unexpected parameter `mood`"
+    open_ended = {**SCHEMA, "additionalProperties": {"type": "string"}}
+    call, wanted = ToolCall("weather", {"city": "Oslo", "mood": "good"}), ExpectedCall("weather", accepted)
+    assert check_call(call, wanted, open_ended) == ""
+
+
 def test_format() -> None:
     one = case(tools=(tool("weather"),))
     assert score(SuiteKind.FORMAT, one, said(ToolCall("weather", {"city": "anywhere"}))).value == 1.0

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptman.errors import SuiteError
-from adaptman.evaluation.suites import MAX_BYTES, MAX_CASES, Case, ExpectedCall, Suite, SuiteKind, read_suite
+from adaptman.evaluation.suites import (
+    MAX_BYTES,
+    MAX_CASES,
+    Case,
+    ExpectedCall,
+    Suite,
+    SuiteKind,
+    is_binary,
+    read_suite,
+)
 
 WEATHER = {
     "type": "function",
@@ -37,7 +46,9 @@ GOOD: dict[SuiteKind, dict[str, Any]] = {
     SuiteKind.FORMAT: {"id": "a", "messages": ASK, "tools": [WEATHER]},
     SuiteKind.GENERAL: {"id": "a", "messages": ASK, "answers": ["cold"], "match": "contains"},
     SuiteKind.DRIFT: {"id": "a", "messages": SAMPLE},
+    SuiteKind.CUSTOM: {"id": "a", "messages": ASK, "check": {"contains": "cold"}},
 }
+CHOICE = {"id": "a", "messages": ASK, "choices": ["cold", "warm"], "answer": "cold"}
 kinds = pytest.mark.parametrize("kind", list(SuiteKind))
 
 
@@ -64,6 +75,35 @@ def test_a_case_holds_what_the_line_says() -> None:
     assert case == Case(id="a", messages=tuple(ASK), tools=(WEATHER,), accept=(expected,))
 
 
+def test_choices_stand_beside_answers_in_one_suite() -> None:
+    cases = read(GOOD[SuiteKind.GENERAL], {**CHOICE, "id": "b"}).cases
+    assert [(case.answers, case.choices, case.answer) for case in cases] == [
+        (("cold",), (), ""),
+        ((), ("cold", "warm"), "cold"),
+    ]
+
+
+HEADER = {"suite": {"check": {"contains": "cold"}}}
+
+
+def test_the_first_line_of_a_custom_suite_is_for_all_cases_without_a_check() -> None:
+    bare = {key: value for key, value in GOOD[SuiteKind.CUSTOM].items() if key != "check"}
+    own = {**bare, "id": "b", "check": {"equals": 5}}
+    suite = read(HEADER, bare, own, kind=SuiteKind.CUSTOM)
+    assert [case.check for case in suite.cases] == [{"contains": "cold"}, {"equals": 5}]
+    assert suite.digest == read(GOOD[SuiteKind.CUSTOM], own, kind=SuiteKind.CUSTOM).digest
+
+
+def test_a_scorer_makes_a_suite_graded() -> None:
+    scored = {**GOOD[SuiteKind.CUSTOM], "id": "b", "check": {"scorer": "length", "expected": {"most": 3}}}
+    suites = [
+        read(GOOD[SuiteKind.CUSTOM], kind=SuiteKind.CUSTOM),
+        read(GOOD[SuiteKind.CUSTOM], scored, kind=SuiteKind.CUSTOM),
+    ]
+    assert [suite.metric for suite in suites] == ["pass_rate", "mean_score"]
+    assert [is_binary(suite.metric) for suite in suites] == [True, False]
+
+
 @kinds
 def test_the_schema_file_describes_every_kind(kind: SuiteKind) -> None:
     from jsonschema import Draft202012Validator
@@ -71,6 +111,7 @@ def test_the_schema_file_describes_every_kind(kind: SuiteKind) -> None:
     schema = json.loads((files("adaptman.evaluation") / "suite.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(schema)
     assert Draft202012Validator(schema).is_valid(GOOD[kind])
+    assert Draft202012Validator(schema).is_valid(HEADER)
     assert kind.value in schema["$defs"]
 
 
@@ -124,6 +165,47 @@ BAD: list[Any] = [
         "target", {"tools": [{"name": "weather"}]}, "`tools[0].type`: missing", id="not the OpenAI form"
     ),
     pytest.param("irrelevance", {"accept": ACCEPT}, "`accept`: has no meaning", id="accepted irrelevance"),
+    pytest.param("irrelevance", {"calls": "any"}, "`calls`: one of `none`, `shown`", id="calls"),
+    pytest.param("general", {"calls": "none"}, "`calls`: has no meaning", id="calls elsewhere"),
+    pytest.param(
+        "general", {"choices": ["a", "b"], "answer": "a"}, "`answers`: has no meaning", id="both forms"
+    ),
+    pytest.param("general", {"choices": ["a", "b"]}, "`answer`: missing", id="no answer"),
+    pytest.param("custom", {"check": {}}, "`check`: at least 1 needed", id="empty check"),
+    pytest.param("custom", {"check": {"like": "x"}}, "`check.like`: not a known key", id="unknown check"),
+    pytest.param("custom", {"check": {"regex": "("}}, "`check.regex`: cannot be used", id="broken regex"),
+    pytest.param("custom", {"check": {"regex": "(?=a)"}}, "`check.regex`: cannot be used", id="look-ahead"),
+    pytest.param(
+        "custom",
+        {"check": {"json_schema": {"type": "text"}}},
+        "`check.json_schema`: not a JSON Schema",
+        id="schema",
+    ),
+    pytest.param(
+        "custom",
+        {"check": {"json_schema": {"properties": {"a": {"pattern": "(?<!a)"}}}}},
+        "`check.json_schema`: a pattern cannot be used",
+        id="schema's pattern",
+    ),
+    pytest.param(
+        "custom",
+        {"check": {"json_schema": {"$ref": "https://example.org/x.json"}}},
+        "`check.json_schema`: cannot be used: a reference leads nowhere",
+        id="schema elsewhere",
+    ),
+    pytest.param(
+        "custom",
+        {"check": {"scorer": "x", "regex": "y"}},
+        "`check.regex`: cannot stand beside",
+        id="scorer and check",
+    ),
+    pytest.param(
+        "custom",
+        {"check": {"contains": "x", "expected": 1}},
+        "`check.expected`: has a meaning only",
+        id="expected",
+    ),
+    pytest.param("target", {"check": {"contains": "x"}}, "`check`: has no meaning", id="check elsewhere"),
     pytest.param("drift", {"messages": ASK}, "`messages`: at least 2 needed", id="nothing to score"),
     pytest.param(
         "drift", {"messages": [*ASK, *ASK]}, "`messages[1].role`: `user`: the last message", id="unanswered"
@@ -144,6 +226,43 @@ def test_a_wrong_field_is_named(kind: str, change: dict[str, Any], told: str) ->
         read({**good, "id": "first"}, {**good, **change}, kind=SuiteKind(kind))
     assert caught.value.message.startswith(f"`mine.jsonl`, line 2, {told}")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"answer": "hot"}, "`answer`: `hot` is not one of the choices"),
+        ({"choices": ["cold", "cold"]}, "`choices[1]`: `cold` stands there twice"),
+        ({"choices": ["cold", " "]}, "`choices[1]`: is empty"),
+        ({"choices": ["cold"]}, "`choices`: at least 2 needed"),
+        ({"match": "exact"}, "`match`: has no meaning"),
+    ],
+)
+def test_a_wrong_choice_is_named(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        read({**CHOICE, **change})
+    assert caught.value.message.startswith(f"`mine.jsonl`, line 1, {told}")
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ({"suite": {}}, "`suite.check`: missing"),
+        ({"suite": {"check": {"contains": 1}}}, "`suite.check.contains`: text was expected"),
+        ({"suite": {"check": {}, "name": "x"}}, "`suite."),
+    ],
+)
+def test_a_wrong_first_line_is_named(header: dict[str, Any], told: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        read(header, GOOD[SuiteKind.CUSTOM], kind=SuiteKind.CUSTOM)
+    assert caught.value.message.startswith(f"`mine.jsonl`, line 1, {told}")
+
+
+def test_only_a_custom_suite_has_such_a_line() -> None:
+    with pytest.raises(SuiteError, match=r"line 1, `(suite`: not a known key|id`: missing)"):
+        read(HEADER, GOOD[SuiteKind.GENERAL])
+    with pytest.raises(SuiteError, match="holds no cases"):
+        read(HEADER, kind=SuiteKind.CUSTOM)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ def _case(kind: str, at: int, salt: str) -> dict[str, Any]:
         case["messages"].append({"role": "assistant", "content": f"Answer {at}{salt}."})
     elif kind == "general":
         case["answers"] = [f"answer {at}"]
+    elif kind == "custom":
+        case["check"] = {"contains": f"answer {at}"}
     else:
         case["tools"] = [FIRST_TOOLS[0]]
     if kind in {"target", "tools"}:

@@ -14,7 +14,7 @@ from policies.errors import PolicyError
 from policies.evidence import SuiteEvidence
 from policies.policy import Policy, Rule, builtin
 
-KINDS = ["target", "tools", "irrelevance", "format", "general", "drift"]
+KINDS = ["target", "tools", "irrelevance", "format", "general", "drift", "custom"]
 
 
 def evidence(**fields: Any) -> SuiteEvidence:

@@ -120,7 +120,7 @@ def test_the_builtin_policy() -> None:
     assert (policy.name, policy.correction) == ("default", "none")
     required = {kind for kind, rule in policy.rules.items() if rule.missing == "refuse"}
     assert required == {"target", "general"}
-    assert set(policy.rules) == {"target", "tools", "irrelevance", "format", "general", "drift"}
+    assert set(policy.rules) == {"target", "tools", "irrelevance", "format", "general", "drift", "custom"}
     assert policy.rules["target"] == Rule(floor=0.40, gain=0.05, min_cases=24)
     assert policy.rules["general"].margin == 0.08
 
