@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func
+from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
 from registry.states import VersionState
@@ -26,8 +26,9 @@ def read_history(session: Session, model_id: int) -> History:
 
 
 def _newest_runs(session: Session, model_id: int) -> list[tuple[SuiteRun, Suite]]:
+    newest_complete = func.max(case((col(SuiteRun.complete), col(SuiteRun.id))))
     newest = (
-        select(func.max(SuiteRun.id))
+        select(func.coalesce(newest_complete, func.max(SuiteRun.id)))
         .join(ModelVersion, col(ModelVersion.id) == col(SuiteRun.version_id))
         .where(ModelVersion.model_id == model_id)
         .group_by(col(SuiteRun.version_id), col(SuiteRun.suite_id))
@@ -54,6 +55,7 @@ def _row(version: ModelVersion, run: SuiteRun, suite: Suite) -> HistoryRow:
         low=run.low,
         high=run.high,
         n=run.n,
+        complete=run.complete,
         created_at=run.created_at,
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from registry.writer_audits import AuditsWriter
 from registry.writer_inputs import InputsWriter
 from registry.writer_judgement import JudgementWriter
 from registry.writer_upkeep import UpkeepWriter
 from registry.writer_versions import VersionsWriter
 
 
-class Writer(InputsWriter, VersionsWriter, JudgementWriter, UpkeepWriter):
+class Writer(InputsWriter, VersionsWriter, JudgementWriter, AuditsWriter, UpkeepWriter):
     """All that can be written; `registry.reader.Reader` lists what can be asked meanwhile."""
