@@ -22,6 +22,7 @@ _LEGEND = (
     "★ champion   ✓ passed   ✗ refused   ⚑ waived   ↩ rolled back   ○ not judged\n"
     "value, and its 95 % interval below; a column holds results on one and the same suite"
 )
+_LEGEND_EARLY = "* of the first cases only: the evaluation ended early, and the figure compares with nothing"
 
 
 @click.command()
@@ -62,7 +63,8 @@ def print_history(view: HistoryView) -> None:
             click.echo()
         click.echo(_table(view, columns))
     if view.lines:
-        note("\n" + _LEGEND)
+        early = any(not cell.complete for line in view.lines for cell in line.cells.values())
+        note("\n" + _LEGEND + (f"\n{_LEGEND_EARLY}" if early else ""))
     else:
         note("no suite was run yet; `adaptman evaluate N` runs them on version N")
 
@@ -104,7 +106,7 @@ def _state_words(version: HistoryVersion) -> tuple[str, str]:
 
 
 def _value(cell: Cell | None) -> str:
-    return _ABSENT if cell is None else figure(cell.value)
+    return _ABSENT if cell is None else figure(cell.value) + ("" if cell.complete else "*")
 
 
 def _interval(cell: Cell | None) -> str:

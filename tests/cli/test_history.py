@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -97,6 +98,19 @@ def test_a_terminal_gets_tables_that_fit(
 def test_a_pipe_gets_one_table(capsys: pytest.CaptureFixture[str]) -> None:
     print_history(view(suites=30))
     assert capsys.readouterr().out.count("version") == 1
+
+
+def test_a_figure_of_the_first_cases_only_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = view(suites=1)
+    print_history(whole)
+    shown = capsys.readouterr()
+    assert ("0.50*" in shown.out, "ended early" in shown.err) == (False, False)
+    cells = {**whole.lines[0].cells, 2: Cell(0.1, 0.0, 0.3, 12, NOW, complete=False)}
+    print_history(replace(whole, lines=(replace(whole.lines[0], cells=cells),)))
+    shown = capsys.readouterr()
+    assert shown.out.count("*") == 1
+    assert "0.10*" in shown.out
+    assert "ended early" in shown.err
 
 
 @pytest.mark.parametrize(
