@@ -17,14 +17,12 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import torch
-
 from adaptman.evaluation.runner import Conversation
 from adaptman.evaluation.scorers import score_reply
 from adaptman.evaluation.suites import Suite, SuiteKind, read_suite
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
-from adaptman.learning.models import LoadedModel, load
+from adaptman.learning.models import LoadedModel, disturb, load
 from adaptman.toolspec.formats import output_format
 
 NEW_TOKENS = 24
@@ -43,16 +41,6 @@ def answers(suite: Suite, loaded: LoadedModel) -> list[str]:
     answerer = ModelAnswerer(loaded, ChatRenderer(loaded.tokenizer, FORMAT))
     conversations = [Conversation(case.messages, case.tools) for case in suite.cases]
     return answerer.answer(conversations, max_new_tokens=NEW_TOKENS)
-
-
-def disturb(loaded: LoadedModel, seed: int) -> LoadedModel:
-    """The model with noise on every weight matrix but the embeddings."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in loaded.model.named_parameters():
-            if value.ndim == 2 and "embed" not in name:
-                value += NOISE * value.std() * torch.randn(value.shape, generator=generator)
-    return loaded
 
 
 def differing(suite: Suite, outputs: Sequence[str]) -> list[str]:
@@ -80,7 +68,9 @@ def main() -> int:
     found = differing(suite, answers(suite, load(args.model)))
     print(f"as it stands: {len(found)} differ from their flags")
     for seed in range(args.disturbed):
-        more = differing(suite, answers(suite, disturb(load(args.model), seed)))
+        loaded = load(args.model)
+        disturb(loaded, seed, NOISE)
+        more = differing(suite, answers(suite, loaded))
         print(f"disturbed, seed {seed}: {len(more)} differ from their flags")
         found += more
     return 1 if found else 0

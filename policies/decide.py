@@ -100,7 +100,7 @@ def decide(
             reason
             for item in judged
             if item.rule
-            for reason in _conditions(item.evidence, item.rule, significant)
+            for reason in _conditions(item.evidence, item.rule, significant, policy.digest)
         ),
         *_missing(policy, evidence, required_kinds),
     ]
@@ -156,16 +156,21 @@ def _tests(item: _Judged) -> Iterator[_TestValue]:
         return
     alpha = (1 - rule.confidence) / 2
     if rule.margin is not None:
-        yield _TestValue(_Test(id(evidence), "margin"), _p(evidence.p_non_inferior), alpha)
+        yield _TestValue(_Test(id(evidence), "margin"), _p(evidence, evidence.p_non_inferior), alpha)
     if rule.gain is not None:
-        yield _TestValue(_Test(id(evidence), "gain"), _p(evidence.p_superior), alpha)
+        yield _TestValue(_Test(id(evidence), "gain"), _p(evidence, evidence.p_superior), alpha)
 
 
-def _p(value: float | None) -> float:
-    return 1.0 if value is None else value
+def _p(evidence: SuiteEvidence, value: float | None) -> float:
+    return 1.0 if value is None or evidence.unanswered else value
 
 
-def _conditions(evidence: SuiteEvidence, rule: Rule, significant: _Significance) -> Iterator[Reason]:
+def _conditions(
+    evidence: SuiteEvidence, rule: Rule, significant: _Significance, policy_digest: str
+) -> Iterator[Reason]:
+    if evidence.unanswered:  # what passes rests on whole suites
+        yield _ended_early(evidence, policy_digest)
+        return
     yield _cases(evidence, rule)
     if rule.floor is not None:
         yield _floor(evidence, rule.floor)
@@ -185,6 +190,18 @@ def _cases(evidence: SuiteEvidence, rule: Rule) -> Reason:
     return Reason(
         suite=evidence.suite, rule="cases", passed=passed, text=text + ("enough" if passed else "too few")
     )
+
+
+def _ended_early(evidence: SuiteEvidence, policy_digest: str) -> Reason:
+    old = "" if evidence.champion is None else f"{number(evidence.champion)} → "
+    asked = f"{evidence.n} of {evidence.n + evidence.unanswered} cases"
+    outcome = (
+        f"refused whatever the remaining {evidence.unanswered} would have given"
+        if evidence.settled_under == policy_digest
+        else "ended early under another policy or champion: not shown"
+    )
+    text = f"{evidence.suite}: {old}{number(evidence.candidate)} on the first {asked}: {outcome}"
+    return Reason(suite=evidence.suite, rule="cases", passed=False, text=text)
 
 
 def _cases_word(n: int) -> str:
@@ -318,7 +335,7 @@ def _warnings(item: _Judged) -> Iterator[str]:
         if asked:
             conditions = " and ".join(asked)
             yield f"{evidence.suite}: the champion has no result on this suite: {conditions} not judged"
-    elif rule.margin is not None and evidence.detectable_drop is not None:
+    elif not evidence.unanswered and rule.margin is not None and evidence.detectable_drop is not None:
         yield from _blunt(evidence, rule.margin, evidence.detectable_drop)
 
 

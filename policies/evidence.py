@@ -42,3 +42,7 @@ class SuiteEvidence(BaseModel):
     cases_needed: int | None = None
     """The cases that suffice for the rule's margin."""
     method: str | None = None
+    unanswered: Annotated[int, Field(ge=0)] = 0
+    """Cases that were not asked any more; the figures are those of the others, answered by both."""
+    settled_under: str | None = None
+    """The digest of the policy that refuses the suite whatever the unanswered cases would have given."""

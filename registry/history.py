@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Executable, Row, func
+from sqlalchemy import Executable, Row, case, func
 from sqlalchemy import select as columns
 from sqlmodel import Session, col
 
@@ -73,8 +73,9 @@ def _mark(move: Row[Any], numbers: dict[int, int]) -> HistoryMark:
 
 def _newest_runs(model_id: int) -> Executable:
     """The version's id, and then what a `HistoryRow` has after number and state, in its order."""
+    newest_complete = func.max(case((col(SuiteRun.complete), col(SuiteRun.id))))
     newest = (
-        columns(func.max(SuiteRun.id))
+        columns(func.coalesce(newest_complete, func.max(SuiteRun.id)))
         .join(ModelVersion, col(ModelVersion.id) == col(SuiteRun.version_id))
         .where(col(ModelVersion.model_id) == model_id)
         .group_by(col(SuiteRun.version_id), col(SuiteRun.suite_id))
@@ -83,7 +84,7 @@ def _newest_runs(model_id: int) -> Executable:
         columns(
             col(SuiteRun.version_id), col(Suite.name), col(Suite.kind), col(Suite.suite_digest),
             col(SuiteRun.metric), col(Suite.higher_is_better), col(SuiteRun.value), col(SuiteRun.low),
-            col(SuiteRun.high), col(SuiteRun.n), col(SuiteRun.created_at),
+            col(SuiteRun.high), col(SuiteRun.n), col(SuiteRun.complete), col(SuiteRun.created_at),
         )
         .join(Suite, col(Suite.id) == col(SuiteRun.suite_id))
         .where(col(SuiteRun.id).in_(newest))

@@ -30,6 +30,7 @@ from registry.tables import (
     ReplaySet,
     Signature,
     Suite,
+    SuiteAudit,
     SuiteRun,
     ToolSchema,
 )
@@ -207,6 +208,17 @@ class Reader:
             SuiteRun.version_id == version_id, SuiteRun.suite_digest == suite_digest
         )
         return self._session.exec(query.order_by(col(SuiteRun.id).desc()).limit(1)).one_or_none()
+
+    def runs_of_key(self, cache_key: str) -> list[SuiteRun]:
+        """The runs of all versions that asked the same of the same weights, newest first."""
+        query = select(SuiteRun).where(SuiteRun.cache_key == cache_key)
+        return list(self._session.exec(query.order_by(col(SuiteRun.id).desc())))
+
+    def latest_suite_audit(self, model_id: int, suite_digest: str) -> SuiteAudit | None:
+        """The newest audit of the suite with that digest, by whatever name."""
+        same = select(Suite.id).where(Suite.model_id == model_id, Suite.suite_digest == suite_digest)
+        query = select(SuiteAudit).where(col(SuiteAudit.suite_id).in_(same))
+        return self._session.exec(query.order_by(col(SuiteAudit.id).desc()).limit(1)).one_or_none()
 
     def outcomes(self, suite_run_id: int) -> list[Outcome]:
         """The scores of a run, in the order of the suite."""

@@ -61,7 +61,10 @@ class HistoryVersion(NamedTuple):
 
 
 class HistoryRow(NamedTuple):
-    """The newest run of one version on one suite. Rows compare only where `suite_digest` is the same."""
+    """The newest run of one version on one suite, a complete one where there is any.
+
+    Rows compare only where `suite_digest` is the same and both are complete.
+    """
 
     number: int
     state: VersionState
@@ -74,6 +77,7 @@ class HistoryRow(NamedTuple):
     low: float
     high: float
     n: int
+    complete: bool
     created_at: datetime
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from registry.writer_audits import AuditsWriter
 from registry.writer_inputs import InputsWriter
 from registry.writer_judgement import JudgementWriter
 from registry.writer_objects import ObjectsWriter
@@ -10,5 +11,7 @@ from registry.writer_upkeep import UpkeepWriter
 from registry.writer_versions import VersionsWriter
 
 
-class Writer(InputsWriter, VersionsWriter, JudgementWriter, TrustWriter, UpkeepWriter, ObjectsWriter):
+class Writer(
+    InputsWriter, VersionsWriter, JudgementWriter, AuditsWriter, TrustWriter, UpkeepWriter, ObjectsWriter
+):
     """All that can be written; `registry.reader.Reader` lists what can be asked meanwhile."""

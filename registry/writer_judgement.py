@@ -41,8 +41,12 @@ class JudgementWriter(WriterBase):
         environment: dict[str, Any],
         outcomes: Sequence[Outcome],
         outputs_digest: str | None,
+        cache_key: str | None = None,
+        complete: bool = True,
     ) -> SuiteRun:
         """One scoring of a version on a suite, with the score of each case in the suite's order.
+
+        Of a run that is not `complete` MLflow is told nothing: its figures are those of the first cases only.
 
         Raises:
             InvalidRecordError: a number is not finite, a case occurs twice, `n` is not the number of
@@ -63,6 +67,8 @@ class JudgementWriter(WriterBase):
                 high=finite("high", high),
                 n=n,
                 duration_s=finite("duration_s", duration_s),
+                complete=complete,
+                cache_key=cache_key,
                 environment=plain(environment),
                 outputs_digest=outputs_digest,
                 created_at=self._clock(),
@@ -70,9 +76,10 @@ class JudgementWriter(WriterBase):
         )
         self._add_outcomes(run.id, outcomes)
         payload = outbox.suite_run_payload(model, version, suite, run)
-        told = {"suite_run_id": run.id, **payload}
+        told = {"suite_run_id": run.id, "complete": complete, "cache_key": cache_key, **payload}
         event = self._record("suite_run.recorded", subject_of(model, version), told, model_id=model.id)
-        self._tell(event, "suite_run.recorded", payload)
+        if complete:
+            self._tell(event, "suite_run.recorded", payload)
         return run
 
     def _add_outcomes(self, run_id: int, outcomes: Sequence[Outcome]) -> None:

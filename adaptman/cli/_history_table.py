@@ -22,6 +22,7 @@ _LEGEND = (
     "value, and its 95 % interval below; a column holds results on one and the same suite\n"
     "bars go from the lowest end of an interval to the highest, oldest version first; ↓ lower is better"
 )
+_LEGEND_EARLY = "* of the first cases only: the evaluation ended early, and the figure compares with nothing"
 _ASCII = str.maketrans(
     dict(zip(f"{BARS}{_ABSENT}★☆✓✗⚑↩○–−", "_.-~=+*#.@ovx!<?--", strict=True))
     | {"…": "...", "→": "->", "↓": "(lower is better)", "↳": "\\_"}
@@ -40,7 +41,8 @@ def print_history(view: HistoryView, *, left_out: int = 0) -> None:
         count = f"{left_out} older version{'' if left_out == 1 else 's'}"
         note(f"\n{count} not shown; `adaptman history --all` shows every one")
     if view.lines:
-        note(spelled(f"\n{_LEGEND}"))
+        early = any(not cell.complete for line in view.lines for cell in line.cells.values())
+        note(spelled(f"\n{_LEGEND}" + (f"\n{_LEGEND_EARLY}" if early else "")))
     else:
         note("no suite was run yet; `adaptman evaluate N` runs them on version N")
 
@@ -79,11 +81,12 @@ def _course_room(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int | 
 
 
 def course(line: SuiteLine, versions: Sequence[HistoryVersion]) -> str:
-    """One bar for each version, a dot where it has no result; empty where there are not two results.
+    """One bar for each version, a dot where it has no whole result; empty where there are not two.
 
     The scale takes in every interval, so that chance does not look like a fall.
     """
-    cells = [line.cells.get(version.number) for version in versions]
+    every = [line.cells.get(version.number) for version in versions]
+    cells = [cell if cell is not None and cell.complete else None for cell in every]
     found = [cell for cell in cells if cell is not None]
     if len(found) < 2:
         return ""
@@ -135,7 +138,7 @@ def _state_words(version: HistoryVersion) -> tuple[str, str]:
 
 
 def _value(cell: Cell | None) -> str:
-    return _ABSENT if cell is None else figure(cell.value)
+    return _ABSENT if cell is None else figure(cell.value) + ("" if cell.complete else "*")
 
 
 def _interval(cell: Cell | None) -> str:

@@ -11,13 +11,18 @@ from adaptman.cli._output import json_option, note, print_json
 
 @click.command()
 @click.argument("number", type=click.IntRange(min=1), metavar="N")
+@click.option("--again", is_flag=True, help="Compute the results of this version anew.")
+@click.option(
+    "--stop-early", is_flag=True, help="End a suite as soon as the version is refused on it for certain."
+)
 @json_option
 @pass_app
-def evaluate(app: App, number: int, as_json: bool) -> None:
+def evaluate(app: App, number: int, again: bool, stop_early: bool, as_json: bool) -> None:
     """Run the suites on a version and judge it.
 
-    Results that stand for the same suite are not computed again. A champion and a former one are scored and
-    not judged. Exit code 0 when the suites were run, whatever the gate decided.
+    Results that stand for the same weights and the same suite are not computed again, and an evaluation that
+    was killed goes on where it was. A champion and a former one are scored and not judged. Exit code 0 when
+    the suites were run, whatever the gate decided.
     """
     from adaptman.cli._progress import TerminalProgress
     from adaptman.lifecycle import evaluate as use_case
@@ -26,9 +31,9 @@ def evaluate(app: App, number: int, as_json: bool) -> None:
     workspace = app.workspace()
     try:
         with TerminalProgress() as progress:
-            done = use_case.evaluate(workspace, number, progress=progress)
+            done = use_case.evaluate(workspace, number, again=again, stop_early=stop_early, progress=progress)
     except KeyboardInterrupt:
-        note("stopped; the same command goes on with the suites that are left")
+        note("stopped; the same command goes on where it was")
         raise
     start_delivery(workspace)
     if as_json:

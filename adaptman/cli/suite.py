@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from adaptman.evaluation.breakdown import ToolFigure
     from adaptman.evaluation.suites import Case
+    from adaptman.lifecycle.audit import Audit, AuditedCase
     from adaptman.lifecycle.suites import SuiteImport
     from registry.tables import Suite
 
@@ -214,6 +215,68 @@ def _import_dict(done: SuiteImport) -> dict[str, Any]:
 
 def _tool_cells(figure: ToolFigure) -> list[str]:
     return [figure.tool, str(figure.n), "" if figure.value is None else f"{figure.value:.2f}"]
+
+
+@suite.command()
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--runs", type=click.IntRange(min=2), default=2, show_default=True, help="How often the champion answers."
+)
+@click.option(
+    "--noise", type=click.FloatRange(min=0, max=1), default=0.0, metavar="SHARE",
+    help="Disturb the weights of the later runs by this share of their spread, such as 0.02.",
+)  # fmt: skip
+@json_option
+@pass_app
+def audit(app: App, name: str, runs: int, noise: float, as_json: bool) -> None:
+    """Find the cases of the suite NAME on which the champion disagrees with itself.
+
+    The later runs ask in another order and in other batches; with --noise, of slightly other weights. Flaky
+    cases are named in every decision that rests on the suite from then on.
+    """
+    from adaptman.cli._progress import TerminalProgress
+    from adaptman.lifecycle.audit import audit_suite
+
+    with TerminalProgress() as progress:
+        done = audit_suite(app.workspace(), name, runs=runs, noise=noise, progress=progress)
+    if as_json:
+        print_json(_audit_dict(done))
+        return
+    count = f"{len(done.flaky)} of {len(done.cases)} cases are flaky"
+    also = f"; {len(done.reworded)} more are answered in other words and scored the same"
+    click.echo(f"{count}{also if done.reworded else ''}")
+    if done.flaky:
+        rows = [[case.case_id, *(_answer(*one) for one in _answers(case))] for case in done.flaky]
+        click.echo()
+        click.echo(table(["case", *(f"run {at + 1}" for at in range(runs))], rows))
+
+
+def _answers(case: AuditedCase) -> list[tuple[float, str]]:
+    return list(zip(case.scores, case.outputs, strict=True))
+
+
+def _answer(score: float, output: str) -> str:
+    return f"{score:.4g} {_shortened(output, 40)}".rstrip()
+
+
+def _audit_dict(done: Audit) -> dict[str, Any]:
+    def plain(cases: Sequence[AuditedCase]) -> list[dict[str, Any]]:
+        return [
+            {"case": case.case_id, "scores": list(case.scores), "outputs": list(case.outputs)}
+            for case in cases
+        ]
+
+    return {
+        "suite": done.suite,
+        "suite_digest": done.row.suite_digest,
+        "version": done.version,
+        "runs": done.row.runs,
+        "noise": done.noise,
+        "cases": len(done.cases),
+        "flaky": plain(done.flaky),
+        "reworded": plain(done.reworded),
+        "report_digest": done.row.report_digest,
+    }
 
 
 def _print_row(row: Suite) -> None:

@@ -16,6 +16,12 @@ from adaptman.toolspec.formats import OutputFormat
 
 CONFIDENCE = 0.95
 
+EVALUATION_VERSION = 1
+"""To be raised with each change of asking or scoring after which the same weights may be scored otherwise."""
+
+_FEWEST_TOGETHER = 64
+_MOST_BATCHES = 16
+
 
 class Conversation(NamedTuple):
     """What the model is shown: messages (role, content) and tools in the OpenAI form, () for none."""
@@ -61,9 +67,22 @@ class CaseOutcome(NamedTuple):
     detail: str
 
 
+class Batch(NamedTuple):
+    """Cases that were asked together, in the suite's order, and the seconds that it took."""
+
+    outcomes: tuple[CaseOutcome, ...]
+    seconds: float
+
+
+NOTHING_YET = Batch((), 0.0)
+
+
 @dataclass(frozen=True)
 class SuiteResult:
-    """One run of one suite. `low` and `high`: the 95 % interval of `value`, Wilson's for 0/1, else BCa's."""
+    """One run of one suite. `low` and `high`: the 95 % interval of `value`, Wilson's for 0/1, else BCa's.
+
+    A run that ended early holds the first `n` cases of the suite, and `unanswered` says how many are left.
+    """
 
     suite_digest: str
     suite_name: str
@@ -76,6 +95,7 @@ class SuiteResult:
     high: float
     n: int
     duration_s: float
+    unanswered: int = 0
 
     @property
     def binary(self) -> bool:
@@ -113,34 +133,76 @@ def run_suite(
     max_new_tokens: int,
     clock: Callable[[], float],
     on_done: Callable[[int], None],
+    begun: Batch = NOTHING_YET,
+    on_batch: Callable[[Batch], None] = lambda batch: None,
+    is_settled: Callable[[SuiteResult], bool] = lambda result: False,
 ) -> SuiteResult:
-    """Ask every case and score it. `clock` gives seconds.
+    """Ask every case and score it, batch after batch. `clock` gives seconds.
+
+    `begun` are the outcomes of an earlier run's batches, `on_batch` is told of each new one: a run that goes
+    on asks the same cases together as one that was not disturbed, so that every reply is the same. It ends
+    early when `is_settled` says so of what is answered.
 
     Raises:
         SuiteError: the model gave a likelihood that is not a finite number of nats over at least one token.
         ValueError: the answerer gave more or fewer replies than there are cases.
     """
-    started = clock()
+    so_far = begun
+    for start in range(len(begun.outcomes), len(suite.cases), _together(suite)):
+        if so_far.outcomes and is_settled(_summed_up(suite, so_far)):
+            break
+        started = clock()
+        cases = suite.cases[start : start + _together(suite)]
+        outcomes = _answered(suite, cases, answerer, fmt, max_new_tokens=max_new_tokens, on_done=on_done)
+        batch = Batch(tuple(outcomes), clock() - started)
+        on_batch(batch)
+        so_far = Batch(so_far.outcomes + batch.outcomes, so_far.seconds + batch.seconds)
+    return _summed_up(suite, so_far)
+
+
+def whole_batches(suite: Suite, found: Batch) -> Batch:
+    """What of `found`, the outcomes of an earlier run, a run of `suite` can go on from: whole batches."""
+    at, size = 0, _together(suite)
+    while at < len(suite.cases):
+        expected = [case.id for case in suite.cases[at : at + size]]
+        if [outcome.case_id for outcome in found.outcomes[at : at + size]] != expected:
+            break
+        at += len(expected)
+    return Batch(found.outcomes[:at], found.seconds)
+
+
+def _together(suite: Suite) -> int:
+    """Cases asked together: enough to keep a machine busy, and few enough to lose little by a kill."""
+    return max(_FEWEST_TOGETHER, math.ceil(len(suite.cases) / _MOST_BATCHES))
+
+
+def _answered(
+    suite: Suite,
+    cases: Sequence[Case],
+    answerer: Answerer,
+    fmt: OutputFormat,
+    *,
+    max_new_tokens: int,
+    on_done: Callable[[int], None],
+) -> list[CaseOutcome]:
     if suite.kind is SuiteKind.DRIFT:
-        conversations = [Conversation(case.messages, case.tools) for case in suite.cases]
+        conversations = [Conversation(case.messages, case.tools) for case in cases]
         likelihoods = answerer.nll(conversations, on_done=on_done)
-        outcomes = [_drift(suite, case, nll) for case, nll in zip(suite.cases, likelihoods, strict=True)]
-        return summarize(suite, outcomes, duration_s=clock() - started)
-    chosen = _choose(suite, answerer, on_done)
-    asked = [case for case in suite.cases if not case.choices]
-    answered: dict[str, CaseOutcome] = {}
+        return [_drift(suite, case, nll) for case, nll in zip(cases, likelihoods, strict=True)]
+    answered = _choose(suite, [case for case in cases if case.choices], answerer, on_done)
+    asked = [case for case in cases if not case.choices]
     if asked:
         conversations = [Conversation(case.messages, case.tools) for case in asked]
         replies = answerer.answer(conversations, max_new_tokens=max_new_tokens, on_done=on_done)
         pairs = zip(asked, replies, strict=True)
-        answered = {case.id: _scored(suite.kind, case, text, fmt) for case, text in pairs}
-    outcomes = [(chosen if case.choices else answered)[case.id] for case in suite.cases]
-    return summarize(suite, outcomes, duration_s=clock() - started)
+        answered |= {case.id: _scored(suite.kind, case, text, fmt) for case, text in pairs}
+    return [answered[case.id] for case in cases]
 
 
-def _choose(suite: Suite, answerer: Answerer, on_done: Callable[[int], None]) -> dict[str, CaseOutcome]:
+def _choose(
+    suite: Suite, cases: Sequence[Case], answerer: Answerer, on_done: Callable[[int], None]
+) -> dict[str, CaseOutcome]:
     """The outcomes of the cases with choices, by id; each choice is scored as the assistant's whole reply."""
-    cases = [case for case in suite.cases if case.choices]
     if not cases:
         return {}
     conversations = [
@@ -174,7 +236,14 @@ def _chosen(suite: Suite, case: Case, likelihoods: Sequence[Likelihood]) -> Case
     return CaseOutcome(case.id, score.value, "", f"{score.detail or 'right'}; log-likelihoods {totals}")
 
 
-def summarize(suite: Suite, outcomes: Sequence[CaseOutcome], *, duration_s: float) -> SuiteResult:
+def _summed_up(suite: Suite, found: Batch) -> SuiteResult:
+    unanswered = len(suite.cases) - len(found.outcomes)
+    return summarize(suite, found.outcomes, duration_s=found.seconds, unanswered=unanswered)
+
+
+def summarize(
+    suite: Suite, outcomes: Sequence[CaseOutcome], *, duration_s: float, unanswered: int = 0
+) -> SuiteResult:
     """The mean of the outcomes' scores, with its 95 % interval."""
     scores = [outcome.score for outcome in outcomes]
     interval = _interval(scores, binary=is_binary(suite.metric))
@@ -190,6 +259,7 @@ def summarize(suite: Suite, outcomes: Sequence[CaseOutcome], *, duration_s: floa
         high=interval.high,
         n=len(scores),
         duration_s=duration_s,
+        unanswered=unanswered,
     )
 
 

@@ -32,10 +32,10 @@ class Nll(NamedTuple):
 
 
 class ModelAnswerer:
-    """Answers greedily with one loaded model in one output format."""
+    """Answers greedily with one loaded model in one output format, so many conversations at a time."""
 
-    def __init__(self, loaded: LoadedModel, renderer: ChatRenderer) -> None:
-        self._loaded, self._renderer = loaded, renderer
+    def __init__(self, loaded: LoadedModel, renderer: ChatRenderer, *, batch_size: int = 128) -> None:
+        self._loaded, self._renderer, self._batch_size = loaded, renderer, batch_size
 
     def answer(
         self,
@@ -52,7 +52,7 @@ class ModelAnswerer:
         written = decode(
             self._loaded.model,
             rows,
-            DecodeSettings(self._loaded.stop_ids),
+            DecodeSettings(self._loaded.stop_ids, batch_size=self._batch_size),
             on_done=lambda ended: on_done(len(ended)),
         )
         return [self._renderer.reply_text(answer.ids) for (answer,) in written]

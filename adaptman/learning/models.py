@@ -127,6 +127,18 @@ def load(base: Path, adapter: Path | None = None, *, precision: Precision = "fp3
     return LoadedModel(model, tokenizer, stop_ids(model, tokenizer))
 
 
+def disturb(loaded: LoadedModel, seed: int, share: float) -> None:
+    """Add Gaussian noise of `share` of its standard deviation to every weight matrix but the embeddings."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in loaded.model.named_parameters():
+            if value.ndim == 2 and "embed" not in name:
+                noise = torch.randn(value.shape, generator=generator).to(value)
+                value.add_(noise, alpha=share * float(value.std()))
+
+
 def load_trainable(base: Path, adapter: Path) -> PeftModel:
     """The checkpoint with its adapter switched on, the adapter alone trainable."""
     model, _ = _from_pretrained(base)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ModelError, SuiteError
 from adaptman.evaluation.runner import run_suite
-from adaptman.evaluation.suites import Suite
+from adaptman.evaluation.suites import Suite, is_binary
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.evaluate import new_tokens
 from adaptman.lifecycle.progress import Progress, Silent
@@ -156,7 +156,7 @@ def search(answers: list[bool | None], ask: Callable[[int], bool] | None) -> Pla
 def _only(found: RegisteredSuite, case_id: str) -> Suite:
     """The suite with this one case."""
     suite = found.suite
-    if not suite.kind.binary:
+    if not is_binary(suite.metric):
         raise SuiteError(
             f"suite `{suite.name}` is of kind `{suite.kind}`: its cases are not right or wrong",
             hint="`adaptman history diff A B` shows what moved between two versions",

@@ -102,6 +102,13 @@ def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
     return models.load(base_path(workspace, version), adapter_path(workspace, version))
 
 
+def disturb(loaded: LoadedModel, seed: int, share: float) -> None:
+    """Noise on the loaded weights: `share` of the standard deviation of each matrix."""
+    from adaptman.learning import models
+
+    models.disturb(loaded, seed, share)
+
+
 def renderer_of(loaded: LoadedModel, fmt: OutputFormat) -> ChatRenderer:
     """Writes conversations for a loaded model."""
     from adaptman.learning.chat import ChatRenderer
@@ -109,8 +116,8 @@ def renderer_of(loaded: LoadedModel, fmt: OutputFormat) -> ChatRenderer:
     return ChatRenderer(loaded.tokenizer, fmt)
 
 
-def answerer_of(loaded: LoadedModel, fmt: OutputFormat) -> ModelAnswerer:
-    """The loaded model as suites ask it."""
+def answerer_of(loaded: LoadedModel, fmt: OutputFormat, *, batch_size: int = 128) -> ModelAnswerer:
+    """The loaded model as suites ask it, so many cases at a time."""
     from adaptman.learning.answerer import ModelAnswerer
 
-    return ModelAnswerer(loaded, renderer_of(loaded, fmt))
+    return ModelAnswerer(loaded, renderer_of(loaded, fmt), batch_size=batch_size)

@@ -8,26 +8,37 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman import __version__
 from adaptman.errors import ArtifactError, WorkspaceError
 from adaptman.evaluation.breakdown import ToolFigure
 from adaptman.evaluation.checks import scorer_versions
-from adaptman.evaluation.runner import SuiteResult, run_suite
+from adaptman.evaluation.runner import (
+    EVALUATION_VERSION,
+    NOTHING_YET,
+    Batch,
+    SuiteResult,
+    run_suite,
+    whole_batches,
+)
 from adaptman.evaluation.suites import Suite, SuiteKind
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.early import cannot_pass
 from adaptman.lifecycle.gate import judge
+from adaptman.lifecycle.journal import Journal
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.suites import load_suite, tool_figures
 from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from policies.decide import Decision
 from policies.policy import Policy
 
 if TYPE_CHECKING:
     from adaptman.learning.models import LoadedModel
     from adaptman.toolspec.formats import OutputFormat
+    from policies.policy import Policy
     from registry import tables
     from registry.tables import DecisionRow, ModelVersion
     from registry.writer import Writer
@@ -53,11 +64,21 @@ class Evaluation:
     """By suite, the figures of each tool that its cases expect, the worst first."""
 
 
-def evaluate(workspace: Workspace, number: int, *, progress: Progress | None = None) -> Evaluation:
-    """Run every suite of version `number` that has not been run, and judge it against the champion.
+def evaluate(
+    workspace: Workspace,
+    number: int,
+    *,
+    again: bool = False,
+    stop_early: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score version `number` on every suite, and judge it against the champion.
 
-    Results are kept for each version and suite digest, so that the champion is scored once. The champion
-    itself and former champions are scored and not judged.
+    The champion is scored first. A result that stands for the same weights, suite, output format and
+    generation settings is taken and not computed again, whichever version it was computed for; `again`
+    computes those of version `number` anew. With `stop_early` a suite ends as soon as no answer to come
+    could save the version from being refused on it. An evaluation that was killed goes on where it was. The
+    champion itself and former champions are scored and not judged.
 
     Raises:
         WorkspaceError: no suite is registered that the version is judged by.
@@ -69,10 +90,13 @@ def evaluate(workspace: Workspace, number: int, *, progress: Progress | None = N
     """
     model = workspace.model_row()
     with held(workspace, model, f"evaluate {number}") as hold:
-        return evaluate_held(workspace, number, progress=Watched(progress or Silent(), hold))
+        watched = Watched(progress or Silent(), hold)
+        return evaluate_held(workspace, number, again=again, stop_early=stop_early, progress=watched)
 
 
-def evaluate_held(workspace: Workspace, number: int, *, progress: Progress) -> Evaluation:
+def evaluate_held(
+    workspace: Workspace, number: int, *, again: bool = False, stop_early: bool = False, progress: Progress
+) -> Evaluation:
     """`evaluate`, by a caller who holds the model line's lease."""
     model, policy = workspace.model_row(), workspace.policy()
     with workspace.registry.read() as reader:
@@ -84,12 +108,14 @@ def evaluate_held(workspace: Workspace, number: int, *, progress: Progress) -> E
             "no suite is registered, so there is nothing to judge by",
             hint="register one with `adaptman suite register FILE --kind KIND`",
         )
-    results = _results(workspace, version, rows, progress)
-    tools = _by_tool(workspace, rows, results)
     if champion is None or version.state not in _JUDGED:
-        return Evaluation(version, None, None, results, tools)
-    before = _results(workspace, champion, rows, progress)
-    decision = judge(policy, results, before)
+        results = score(workspace, version, rows, progress, again=again)
+        return Evaluation(version, None, None, results, _by_tool(workspace, rows, results))
+    before = score(workspace, champion, rows, progress)
+    is_settled = _refusal(policy, before) if stop_early else _never
+    results = score(workspace, version, rows, progress, again=again, is_settled=is_settled)
+    tools = _by_tool(workspace, rows, results)
+    decision = judge(policy, results, before, warnings=_flaky_warnings(workspace, model.id, rows))
     _record_decision(workspace, version, champion, decision, policy)
     with workspace.registry.read() as reader:
         return Evaluation(reader.version(model.id, number), champion, decision, results, tools)
@@ -103,6 +129,34 @@ def _by_tool(
         for row, result in zip(rows, results, strict=True)
     }
     return {name: figures for name, figures in found.items() if figures}
+
+
+def _refusal(policy: Policy, before: Sequence[SuiteResult]) -> Callable[[SuiteResult], bool]:
+    """Tells whether a result with cases left is refused whatever they would give."""
+    champion = {result.suite_digest: result for result in before}
+    return lambda result: cannot_pass(policy, result, champion.get(result.suite_digest))
+
+
+def _never(result: SuiteResult) -> bool:
+    return False
+
+
+def _flaky_warnings(workspace: Workspace, model_id: int, rows: Sequence[tables.Suite]) -> list[str]:
+    """What the newest audit of each suite found."""
+    with workspace.registry.read() as reader:
+        audits = [(row.name, reader.latest_suite_audit(model_id, row.suite_digest)) for row in rows]
+        return [
+            f"{name}: {len(audit.flaky)} of {audit.cases} cases are flaky ({_named(audit.flaky)}): version "
+            f"{reader.version_by_id(audit.version_id).number} disagrees with itself in an audit; "
+            "a difference of that size is noise"
+            for name, audit in audits
+            if audit is not None and audit.flaky
+        ]
+
+
+def _named(flaky: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(flaky) - most} more" if len(flaky) > most else ""
+    return ", ".join(f"`{case_id}`" for case_id in flaky[:most]) + more
 
 
 def suites_for(rows: Sequence[tables.Suite], version: ModelVersion) -> list[tables.Suite]:
@@ -120,41 +174,70 @@ def _asks_about(row: tables.Suite, version: ModelVersion) -> bool:
     )
 
 
-def _results(
-    workspace: Workspace, version: ModelVersion, rows: Sequence[tables.Suite], progress: Progress
+def score(
+    workspace: Workspace,
+    version: ModelVersion,
+    rows: Sequence[tables.Suite],
+    progress: Progress,
+    *,
+    again: bool = False,
+    is_settled: Callable[[SuiteResult], bool] = _never,
 ) -> tuple[SuiteResult, ...]:
-    """Stored results, and new ones where there are none; the model is loaded only if it must be asked."""
+    """Stored results, and new ones where there are none; the model is loaded only if it must be asked.
+
+    A suite ends early where `is_settled` says so of what is answered.
+    """
     loaded: LoadedModel | None = None
     fmt = engine.version_format(workspace, version)
     results: list[SuiteResult] = []
     for row in rows:
         scorers = _scorers(workspace, row)
-        result = _stored(workspace, version, row, scorers)
+        key = _cache_key(workspace, version, row, fmt, scorers)
+        journal = Journal(workspace.settings.home / "runs" / f"{key}-v{version.id}.jsonl")
+        found = _Found(None, NOTHING_YET) if again else _stored(workspace, version, row, key, is_settled)
+        result = found.result
         if result is None:
             loaded = loaded or engine.load_version(workspace, version)
             suite = load_suite(workspace, row)
-            progress.start(f"v{version.number} on {row.name}", len(suite.cases))
-            result = _run(suite, loaded, fmt, progress.advance)
-            progress.finish(f"{suite.metric} {result.value:.2f}")
-            _record_run(workspace, version, row, result, scorers)
+            begun = max(whole_batches(suite, found.begun), whole_batches(suite, journal.read()), key=_size)
+            progress.start(*_phase(workspace, version, row, begun))
+            result = _run(
+                suite, loaded, fmt, progress.advance, begun=begun, journal=journal, is_settled=is_settled
+            )
+            progress.finish(f"{suite.metric} {result.value:.2f}{_where_it_ended(result)}")
+            _record_run(workspace, version, row, key, result, {**environment(), **_named_scorers(scorers)})
+        journal.remove()
         results.append(result)
     return tuple(results)
 
 
-def new_tokens(kind: SuiteKind) -> int:
-    """The tokens that a reply may take in a suite of that kind."""
-    return _MAX_NEW_TOKENS.get(kind, _MAX_NEW_TOKENS_CALL)
+class _Found(NamedTuple):
+    """A stored result that can be taken as it is, or else what a run that ended early has answered."""
+
+    result: SuiteResult | None
+    begun: Batch
 
 
-def _run(suite: Suite, loaded: LoadedModel, fmt: OutputFormat, on_done: Callable[[int], None]) -> SuiteResult:
-    return run_suite(
-        suite,
-        engine.answerer_of(loaded, fmt),
-        fmt,
-        max_new_tokens=new_tokens(suite.kind),
-        clock=time.monotonic,
-        on_done=on_done,
-    )
+class _Phase(NamedTuple):
+    name: str
+    total: int
+
+
+def _size(batch: Batch) -> int:
+    return len(batch.outcomes)
+
+
+def _phase(workspace: Workspace, version: ModelVersion, row: tables.Suite, begun: Batch) -> _Phase:
+    """How the work is announced: that it goes on, or that a result which stands is not taken."""
+    with workspace.registry.read() as reader:
+        standing = reader.latest_suite_run(version.id, row.suite_digest)
+    again = " again" if standing is not None and standing.complete else ""
+    start = f" from case {_size(begun) + 1}" if begun.outcomes else ""
+    return _Phase(f"v{version.number} on {row.name}{again}{start}", row.case_count - _size(begun))
+
+
+def _where_it_ended(result: SuiteResult) -> str:
+    return f", ended early with {result.unanswered} cases left" if result.unanswered else ""
 
 
 def _scorers(workspace: Workspace, row: tables.Suite) -> dict[str, str]:
@@ -162,14 +245,88 @@ def _scorers(workspace: Workspace, row: tables.Suite) -> dict[str, str]:
     return scorer_versions(load_suite(workspace, row)) if row.kind == SuiteKind.CUSTOM else {}
 
 
+def _named_scorers(scorers: Mapping[str, str]) -> dict[str, Any]:
+    return {"scorers": dict(scorers)} if scorers else {}
+
+
+def _cache_key(
+    workspace: Workspace,
+    version: ModelVersion,
+    row: tables.Suite,
+    fmt: OutputFormat,
+    scorers: Mapping[str, str],
+) -> str:
+    """What an answer depends on. Tokenizer and chat template are files of the base checkpoint."""
+    asked = {
+        "evaluation": EVALUATION_VERSION,
+        "base": version.base_digest,
+        "adapter": engine.adapter_digest(workspace, version),
+        "suite": row.suite_digest,
+        "output_format": fmt.digest,
+        "decoding": "greedy",
+        "max_new_tokens": new_tokens(SuiteKind(row.kind)),
+        **_named_scorers(scorers),  # another scorer is another yardstick
+    }
+    return sha256_of(canonical_json(asked))
+
+
+def new_tokens(kind: SuiteKind) -> int:
+    """The tokens that a reply may take in a suite of that kind."""
+    return _MAX_NEW_TOKENS.get(kind, _MAX_NEW_TOKENS_CALL)
+
+
+def _run(
+    suite: Suite,
+    loaded: LoadedModel,
+    fmt: OutputFormat,
+    on_done: Callable[[int], None],
+    *,
+    begun: Batch,
+    journal: Journal,
+    is_settled: Callable[[SuiteResult], bool],
+) -> SuiteResult:
+    return run_suite(
+        suite,
+        engine.answerer_of(loaded, fmt),
+        fmt,
+        max_new_tokens=new_tokens(suite.kind),
+        clock=time.monotonic,
+        on_done=on_done,
+        begun=begun,
+        on_batch=journal.append,
+        is_settled=is_settled,
+    )
+
+
 def _stored(
-    workspace: Workspace, version: ModelVersion, row: tables.Suite, scorers: Mapping[str, str]
-) -> SuiteResult | None:
+    workspace: Workspace,
+    version: ModelVersion,
+    row: tables.Suite,
+    key: str,
+    is_settled: Callable[[SuiteResult], bool],
+) -> _Found:
+    """What runs of the same key have answered, the version's own first; another's goes on record as its own.
+
+    A run that ended early stands only where it would end there today; else it is gone on with.
+    """
     with workspace.registry.read() as reader:
-        run = reader.latest_suite_run(version.id, row.suite_digest)
-    if run is None or run.outputs_digest is None:
-        return None
-    if run.environment.get("scorers", {}) != scorers:  # another scorer is another yardstick
+        runs = reader.runs_of_key(key)
+    own = {run.id for run in runs if (run.version_id, run.suite_id) == (version.id, row.id)}
+    begun = NOTHING_YET
+    for run in sorted(runs, key=lambda run: (not run.complete, run.id not in own)):
+        result = _read(workspace, run, row)
+        if result is None:
+            continue
+        if run.complete or is_settled(result):
+            if run.id not in own:
+                _record_run(workspace, version, row, key, result, run.environment, stored=run.outputs_digest)
+            return _Found(result, begun)
+        begun = max(begun, Batch(result.outcomes, result.duration_s), key=_size)
+    return _Found(None, begun)
+
+
+def _read(workspace: Workspace, run: tables.SuiteRun, row: tables.Suite) -> SuiteResult | None:
+    if run.outputs_digest is None:
         return None
     try:
         stored = workspace.store.get_bytes(run.outputs_digest)
@@ -183,13 +340,20 @@ def _record_run(
     workspace: Workspace,
     version: ModelVersion,
     row: tables.Suite,
+    key: str,
     result: SuiteResult,
-    scorers: Mapping[str, str],
+    environment: Mapping[str, Any],
+    *,
+    stored: str | None = None,
 ) -> None:
+    """Put a result on record, and into the store unless it is `stored` there under that digest already.
+
+    `environment` is the one that it was computed in.
+    """
     from registry.values import Outcome
 
     outputs = json.dumps(result.to_dict(), ensure_ascii=False, sort_keys=True).encode()
-    digest = workspace.store.put_bytes(outputs)
+    digest = stored or workspace.store.put_bytes(outputs)
 
     def record(writer: Writer) -> None:
         writer.record_suite_run(
@@ -201,9 +365,11 @@ def _record_run(
             high=result.high,
             n=result.n,
             duration_s=result.duration_s,
-            environment={**environment(), **({"scorers": scorers} if scorers else {})},
+            environment=dict(environment),
             outcomes=[Outcome(outcome.case_id, outcome.score) for outcome in result.outcomes],
             outputs_digest=digest,
+            cache_key=key,
+            complete=not result.unanswered,
         )
 
     workspace.registry.write(record)
@@ -243,8 +409,10 @@ def _says_the_same(standing: DecisionRow, champion: ModelVersion, told: dict[str
         standing.verdict,
         standing.reasons,
         standing.evidence,
+        standing.warnings,
     )
-    return found == (champion.id, told["policy_digest"], told["verdict"], told["reasons"], told["evidence"])
+    said = (told[name] for name in ("policy_digest", "verdict", "reasons", "evidence", "warnings"))
+    return found == (champion.id, *said)
 
 
 def environment() -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from adaptman.errors import SuiteError
 from adaptman.evaluation.runner import SuiteResult
 from adaptman.evaluation.statistics import PairedComparison, compare
+from adaptman.lifecycle.early import cannot_pass
 from policies.decide import Decision, decide
 from policies.evidence import SuiteEvidence
 from policies.policy import Policy, Rule
@@ -22,19 +24,35 @@ def judge(
 ) -> Decision:
     """Compare the candidate with the champion on each suite both answered, and decide.
 
-    Results are matched by the suite's digest: a champion's result on another revision of a suite is none.
+    Results are matched by the suite's digest: a champion's result on another revision of a suite is none. A
+    candidate's result that ended early is compared on the cases it holds, and never passes.
 
     Raises:
         SuiteError: two results of one suite do not hold the same cases.
     """
     by_digest = {result.suite_digest: result for result in champion}
-    evidence = [
-        suite_evidence(
-            result, by_digest.get(result.suite_digest), policy.rule_for(result.suite_name, result.kind.value)
-        )
-        for result in candidate
-    ]
+    evidence = [_evidence(policy, result, by_digest.get(result.suite_digest)) for result in candidate]
     return decide(policy, evidence, required_kinds=required_kinds, warnings=warnings)
+
+
+def _evidence(policy: Policy, candidate: SuiteResult, champion: SuiteResult | None) -> SuiteEvidence:
+    rule = policy.rule_for(candidate.suite_name, candidate.kind.value)
+    if not candidate.unanswered:
+        return suite_evidence(candidate, champion, rule)
+    is_settled = cannot_pass(policy, candidate, champion)
+    early = {
+        "unanswered": candidate.unanswered,
+        "settled_under": policy.digest if is_settled else None,
+    }
+    return suite_evidence(candidate, _answered_too(candidate, champion), rule).model_copy(update=early)
+
+
+def _answered_too(candidate: SuiteResult, champion: SuiteResult | None) -> SuiteResult | None:
+    if champion is None:
+        return None
+    asked = {outcome.case_id for outcome in candidate.outcomes}
+    shared = tuple(outcome for outcome in champion.outcomes if outcome.case_id in asked)
+    return replace(champion, outcomes=shared)
 
 
 def suite_evidence(candidate: SuiteResult, champion: SuiteResult | None, rule: Rule | None) -> SuiteEvidence:

@@ -31,6 +31,7 @@ CSV_FIELDS = (
     "low",
     "high",
     "n",
+    "complete",
     "created_at",
 )
 
@@ -52,13 +53,18 @@ class HistoryVersion:
 
 
 class Cell(NamedTuple):
-    """A version's newest result on a suite: the metric and its 95 % interval over `n` cases."""
+    """A version's newest result on a suite: the metric and its 95 % interval over `n` cases.
+
+    Where the run ended early, `complete` is False: the figures are of its first `n` cases, and compare with
+    nothing.
+    """
 
     value: float
     low: float
     high: float
     n: int
     created_at: datetime
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -204,7 +210,7 @@ def _line(rows: list[values.HistoryRow], label: str) -> SuiteLine:
         metric=first.metric,
         higher_is_better=first.higher_is_better,
         cells={
-            number: Cell(row.value, row.low, row.high, row.n, row.created_at)
+            number: Cell(row.value, row.low, row.high, row.n, row.created_at, row.complete)
             for number, row in newest.items()
         },
     )
@@ -238,6 +244,7 @@ def _line_dict(line: SuiteLine) -> dict[str, Any]:
                 "low": cell.low,
                 "high": cell.high,
                 "n": cell.n,
+                "complete": cell.complete,
                 "created_at": cell.created_at,
             }
             for number, cell in sorted(line.cells.items())
@@ -260,5 +267,6 @@ def _csv_row(version: HistoryVersion, line: SuiteLine, cell: Cell) -> dict[str, 
         "low": repr(cell.low),
         "high": repr(cell.high),
         "n": cell.n,
+        "complete": str(cell.complete).lower(),
         "created_at": cell.created_at.isoformat(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def plot_history(view: HistoryView, path: Path) -> None:
     if ending not in FORMATS:
         known = ", ".join(f"`.{name}`" for name in FORMATS)
         raise AdaptmanError(f"`{path}` has no ending that can be drawn", hint=f"end it with one of {known}")
-    if not view.lines:
+    if not any(_whole(line).cells for line in view.lines):
         raise AdaptmanError(
             "there is nothing to draw: no suite was run yet", hint="run `adaptman evaluate N`"
         )
@@ -69,7 +70,7 @@ def draw(view: HistoryView) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    panels = _panels(view.lines)
+    panels = _panels([line for line in map(_whole, view.lines) if line.cells])
     rows = math.ceil(len(panels) / _MOST_COLUMNS)
     columns = math.ceil(len(panels) / rows)
     width, height = max(columns * _PANEL_WIDTH, 5.6), rows * _PANEL_HEIGHT + 1.1
@@ -84,6 +85,11 @@ def draw(view: HistoryView) -> Figure:
         _legend(figure, view)
         figure.tight_layout(rect=(0, 0.42 / height, 1, 1 - 0.62 / height), h_pad=1.6, w_pad=1.6)
     return figure
+
+
+def _whole(line: SuiteLine) -> SuiteLine:
+    """Results on all cases: what ended early compares with nothing."""
+    return replace(line, cells={number: cell for number, cell in line.cells.items() if cell.complete})
 
 
 def _panels(lines: Sequence[SuiteLine]) -> list[list[SuiteLine]]:

@@ -149,6 +149,7 @@ def _result(reader: Reader, run: SuiteRun) -> SuiteResult:
         high=run.high,
         n=run.n,
         duration_s=run.duration_s,
+        unanswered=suite.case_count - run.n,
     )
 
 

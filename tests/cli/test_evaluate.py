@@ -58,12 +58,10 @@ def test_as_json(terminal: Terminal, updated: TinyLine) -> None:
 
 def test_ctrl_c(terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
     updated.suite("irrelevance", "irrelevance")
-    monkeypatch.setattr(evaluate, "_run", lambda *arguments: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(evaluate, "_run", lambda *arguments, **options: signal.raise_signal(signal.SIGINT))
     result = terminal.run("evaluate", "2")
     assert result.exit_code == 130
-    assert result.stderr.endswith(
-        "stopped; the same command goes on with the suites that are left\ninterrupted\n"
-    )
+    assert result.stderr.endswith("stopped; the same command goes on where it was\ninterrupted\n")
 
 
 @pytest.mark.parametrize(

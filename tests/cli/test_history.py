@@ -172,6 +172,19 @@ def test_a_terminal_without_the_signs_gets_ascii(monkeypatch: pytest.MonkeyPatch
     assert "xx@" in shown
 
 
+def test_a_figure_of_the_first_cases_only_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = view(suites=1)
+    print_history(whole)
+    shown = capsys.readouterr()
+    assert ("0.50*" in shown.out, "ended early" in shown.err) == (False, False)
+    cells = {**whole.lines[0].cells, 2: Cell(0.1, 0.0, 0.3, 12, NOW, complete=False)}
+    print_history(replace(whole, lines=(replace(whole.lines[0], cells=cells),)))
+    shown = capsys.readouterr()
+    assert shown.out.count("*") == 1
+    assert "0.10*" in shown.out
+    assert "ended early" in shown.err
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.0, "0.00"), (-0.001, "0.00"), (-0.5, "−0.50"), (1.005, "1.00")]
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from adaptman.cli.suite import KINDS
 from adaptman.evaluation.suites import SuiteKind
 from tests.cli.conftest import Terminal
+from tests.cli.tiny import line_at
 from tests.lifecycle.story import CASES, Story, suite_lines
+from tests.lifecycle.tiny_line import TinyLine, tiny_lines
 
 
 def test_the_kinds_are_those_of_the_evaluation() -> None:
@@ -127,3 +130,33 @@ def test_show_tells_tools_choices_and_checks(terminal: Terminal, begun: Story) -
         {"regex": "^a"},
         {"equals": [1]},
     ]
+
+
+def updated(terminal: Terminal) -> Iterator[TinyLine]:
+    """A line with a tiny model, whose version 1 is champion."""
+    line = line_at(terminal, tiny_lines().updated)
+    yield line
+    line.workspace.close()
+
+
+def test_an_audit_that_finds_nothing(terminal: Terminal, updated: TinyLine) -> None:
+    assert terminal.ok("suite", "audit", "new-tools").startswith("0 of 4 cases are flaky")
+    found = terminal.json("suite", "audit", "new-tools", "--runs", "3")
+    assert (found["version"], found["runs"], found["noise"], found["cases"]) == (1, 3, 0.0, 4)
+    assert (found["flaky"], len(found["report_digest"])) == ([], 64)
+
+
+def test_an_audit_shows_both_answers(terminal: Terminal, updated: TinyLine) -> None:
+    updated.suite("drift", "drift")
+    told = terminal.ok("suite", "audit", "drift", "--noise", "1").splitlines()
+    assert told[:2] == ["4 of 4 cases are flaky", ""]
+    assert told[2].split() == ["case", "run", "1", "run", "2"]
+    assert told[3].split()[0] == "drift-0"
+    assert len(told[3].split()) == 3
+
+
+@pytest.mark.parametrize(("words", "code"), [(["nothing"], 1), (["general", "--runs", "1"], 2)])
+def test_an_audit_that_cannot_be_made(
+    terminal: Terminal, updated: TinyLine, words: list[str], code: int
+) -> None:
+    assert terminal.run("suite", "audit", *words).exit_code == code

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from adaptman.errors import SuiteError
-from adaptman.evaluation.runner import Conversation, SuiteResult, run_suite
+from adaptman.evaluation.runner import (
+    NOTHING_YET,
+    Batch,
+    Conversation,
+    SuiteResult,
+    run_suite,
+    whole_batches,
+)
 from adaptman.evaluation.statistics import wilson
 from adaptman.evaluation.suites import Suite, SuiteKind, read_suite
 from adaptman.toolspec.formats import output_format
@@ -181,3 +188,82 @@ def test_a_record_of_something_else_is_refused(change: dict[str, Any]) -> None:
     result = run(suite(SuiteKind.GENERAL, question("yes"), question("no")), Scripted(["yes", "never"]))
     with pytest.raises(SuiteError, match="not the record of a suite's run"):
         SuiteResult.from_dict({**result.to_dict(), **change})
+
+
+class Telling(Scripted):
+    """Says of each question which it is and with how many others it was asked."""
+
+    def answer(
+        self, conversations: Sequence[Conversation], *, max_new_tokens: int, on_done: Callable[[int], None]
+    ) -> list[str]:
+        on_done(len(conversations))
+        return [f"{one.messages[-1]['content']} with {len(conversations)}" for one in conversations]
+
+
+MANY = suite(SuiteKind.GENERAL, *(question(str(at)) for at in range(150)))
+
+
+def in_batches(begun: Batch = NOTHING_YET, **options: Any) -> tuple[SuiteResult, list[Batch]]:
+    told: list[Batch] = []
+    result = run_suite(
+        MANY, Telling(), HERMES, max_new_tokens=8, clock=count(0.0, 2.5).__next__, on_done=lambda done: None,
+        begun=begun, on_batch=told.append, **options,
+    )  # fmt: skip
+    return result, told
+
+
+def test_a_suite_is_asked_batch_by_batch() -> None:
+    result, told = in_batches()
+    assert [len(batch.outcomes) for batch in told] == [64, 64, 22]
+    assert result.outcomes == tuple(outcome for batch in told for outcome in batch.outcomes)
+    assert (result.n, result.duration_s, result.unanswered) == (150, 7.5, 0)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 3])
+def test_a_run_that_goes_on_ends_as_one_that_was_not_disturbed(batches: int) -> None:
+    undisturbed, told = in_batches()
+    kept = told[:batches]
+    begun = Batch(sum((batch.outcomes for batch in kept), ()), sum(batch.seconds for batch in kept))
+    resumed, more = in_batches(whole_batches(MANY, begun))
+    assert resumed == undisturbed
+    assert kept + more == told
+
+
+@pytest.mark.parametrize(
+    ("kept", "whole"), [(0, 0), (1, 0), (63, 0), (64, 64), (100, 64), (149, 128), (150, 150)]
+)
+def test_half_a_batch_is_asked_again(kept: int, whole: int) -> None:
+    undisturbed, _ = in_batches()
+    assert len(whole_batches(MANY, Batch(undisturbed.outcomes[:kept], 1.0)).outcomes) == whole
+
+
+def test_outcomes_of_other_cases_are_not_gone_on_with() -> None:
+    undisturbed, _ = in_batches()
+    assert whole_batches(MANY, Batch(undisturbed.outcomes[1:], 1.0)).outcomes == ()
+
+
+def test_large_suites_are_asked_in_sixteen_batches() -> None:
+    large = suite(SuiteKind.GENERAL, *(question(str(at)) for at in range(1600)))
+    sizes: list[int] = []
+    run_suite(
+        large, Telling(), HERMES, max_new_tokens=8, clock=lambda: 0.0, on_done=sizes.append,
+    )  # fmt: skip
+    assert sizes == [100] * 16
+
+
+def test_a_run_ends_as_soon_as_it_is_settled() -> None:
+    seen: list[int] = []
+
+    def is_settled(result: SuiteResult) -> bool:
+        seen.append(result.n)
+        return result.n >= 128
+
+    result, told = in_batches(is_settled=is_settled)
+    assert (result.n, result.unanswered, len(told), seen) == (128, 22, 2, [64, 128])
+    assert SuiteResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_a_record_from_before_early_stopping_is_of_a_whole_run() -> None:
+    record = in_batches()[0].to_dict()
+    del record["unanswered"]
+    assert SuiteResult.from_dict(record).unanswered == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_titles_and_ticks_do_not_overlap(versions: int) -> None:
     )
     assert all(before[1] < after[0] for before, after in itertools.pairwise(boxes))
     assert axes.title.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_what_ended_early_is_not_drawn(tmp_path: Path) -> None:
+    whole = many(3)
+    [line] = whole.lines
+    early = {number: replace(cell, complete=False) for number, cell in line.cells.items()}
+    some = replace(whole, lines=(replace(line, cells={**line.cells, 2: early[2]}),))
+    assert [len(axes.collections) for axes in draw(whole).axes + draw(some).axes] == [3, 2]
+    none = replace(whole, lines=(replace(line, cells=early),))
+    with pytest.raises(AdaptmanError, match="no suite was run yet"):
+        plot_history(none, tmp_path / "history.png")
 
 
 def test_nothing_to_draw(begun: Story, tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ def test_killed_at_a_step_of_the_training(filled: TinyLine, step: int) -> None:
     assert sum(progress.advances.get(phase, 0) for phase in ("training", *resumed)) == 5 - step
 
 
-@pytest.mark.parametrize("phase", ["v2 on general", "v2 on new-tools", "v1 on general", "v1 on new-tools"])
+@pytest.mark.parametrize("phase", ["v1 on general", "v1 on new-tools", "v2 on general", "v2 on new-tools"])
 def test_killed_in_a_suite(filled: TinyLine, phase: str) -> None:
-    order = ["v2 on general", "v2 on new-tools", "v1 on general", "v1 on new-tools"]
+    order = ["v1 on general", "v1 on new-tools", "v2 on general", "v2 on new-tools"]
     killed(filled, phase)
     assert filled.version().state == "trained"
     progress = Recorder()
@@ -73,7 +73,7 @@ def test_killed_in_a_suite(filled: TinyLine, phase: str) -> None:
 
 
 def test_killed_before_the_decision(filled: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*arguments: object) -> None:
+    def die(*arguments: object, **options: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:

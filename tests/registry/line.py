@@ -135,7 +135,9 @@ def fill(writer: Writer, model_id: int) -> ModelVersion:
     form = writer.add_output_format("hermes", 1, {"call": "<tool_call>"}, digest("hermes"))
     named = {"tool_schema_id": schema.id, "output_format_id": form.id, "example_set_id": examples.id}
     version = finish(writer, start(writer, model_id, **named), replay_set_id=replay.id)
-    score(writer, version, add_suite(writer, model_id))
+    suite = add_suite(writer, model_id)
+    score(writer, version, suite)
+    writer.record_suite_audit(version.id, suite.id, runs=2, flaky=["second"], report_digest=digest("report"))
     judge(writer, version)
     writer.approve(version.id, "looks right")
     writer.add_signature(version.id, key_id=digest("key"), envelope="{}")

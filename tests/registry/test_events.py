@@ -148,6 +148,7 @@ def test_every_change_is_an_event(registry: Registry, line: Line) -> None:
         "version.trained",
         "suite.added",
         "suite_run.recorded",
+        "suite.audited",
         "version.evaluated",
         "decision.recorded",
         "champion.moved",

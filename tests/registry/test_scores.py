@@ -188,3 +188,101 @@ def test_history_asks_three_questions_however_long_it_is(
     with counted(registry) as sent, registry.read() as reader:
         assert len(reader.history(line.id).rows) == versions * 3
     assert len(sent) == 3
+
+
+def test_a_run_says_what_it_was_asked_by_and_whether_it_is_whole(registry: Registry, line: Line) -> None:
+    def work(writer: Writer) -> list[int]:
+        version, suite = judged(writer, line.id), add_suite(writer, line.id)
+        base = writer.version(line.id, 1)
+        return [
+            score(writer, version, suite, cache_key="key").id,
+            score(writer, version, suite, cache_key="other").id,
+            score(writer, base, suite, cache_key="key", complete=False).id,
+        ]
+
+    runs = registry.write(work)
+    with registry.read() as reader:
+        assert [run.id for run in reader.runs_of_key("key")] == [runs[2], runs[0]]
+        assert [run.complete for run in reader.runs_of_key("key")] == [False, True]
+        assert reader.runs_of_key("none") == []
+        assert len(reader.outbox_rows("suite_run.recorded")) == 2  # MLflow is told whole figures only
+        told = [one.payload for one in reader.events() if one.kind == "suite_run.recorded"]
+    assert [(one["cache_key"], one["complete"]) for one in told] == [
+        ("key", True), ("other", True), ("key", False),
+    ]  # fmt: skip
+
+
+def test_history_prefers_a_whole_run(registry: Registry, line: Line) -> None:
+    def partial(writer: Writer) -> None:
+        version, suite = judged(writer, line.id), add_suite(writer, line.id)
+        score(writer, version, suite, [Outcome("first", 1.0)], complete=False)
+
+    def whole(writer: Writer) -> None:
+        score(writer, writer.version(line.id, 2), writer.suite(line.id, "general"))
+
+    def shown() -> list[tuple[int, bool]]:
+        with registry.read() as reader:
+            return [(row.n, row.complete) for row in reader.history(line.id).rows]
+
+    registry.write(partial)
+    assert shown() == [(1, False)]
+    registry.write(whole)
+    assert shown() == [(2, True)]
+    registry.write(
+        lambda writer: score(
+            writer, writer.version(line.id, 2), writer.suite(line.id, "general"),
+            [Outcome("first", 1.0)], complete=False,
+        )
+    )  # fmt: skip
+    assert shown() == [(2, True)]
+
+
+def test_the_newest_audit_of_a_suite_digest(registry: Registry, line: Line) -> None:
+    def work(writer: Writer) -> None:
+        base = writer.version(line.id, 1)
+        first = add_suite(writer, line.id)
+        renamed = add_suite(writer, line.id, "knowledge", suite_digest=first.suite_digest)
+        for suite, flaky in ((first, ["a", "b"]), (renamed, ["a"])):
+            writer.record_suite_audit(base.id, suite.id, runs=3, flaky=flaky, report_digest=digest("r"))
+
+    registry.write(work)
+    with registry.read() as reader:
+        audit = reader.latest_suite_audit(line.id, digest("suite general"))
+        assert audit is not None
+        assert (audit.runs, audit.cases, audit.flaky, audit.report_digest) == (3, 2, ["a"], digest("r"))
+        assert reader.latest_suite_audit(line.id, digest("another")) is None
+        event = reader.events()[-1]
+    assert (event.kind, event.subject) == ("suite.audited", "version/default/1")
+    assert (event.payload["suite"], event.payload["flaky"]) == ("knowledge", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"runs": 1}, "`runs` is `1`, less than 2"),
+        ({"flaky": ["a", "a"]}, "each is named once"),
+        ({"flaky": ["a", "b", "c"]}, "`3` flaky cases of `2`"),
+    ],
+)
+def test_what_cannot_be_an_audit_is_refused(
+    registry: Registry, line: Line, changes: dict[str, Any], told: str
+) -> None:
+    def work(writer: Writer) -> None:
+        values: dict[str, Any] = {"runs": 2, "flaky": [], "report_digest": None, **changes}
+        writer.record_suite_audit(writer.version(line.id, 1).id, add_suite(writer, line.id).id, **values)
+
+    with pytest.raises(InvalidRecordError, match=told):
+        registry.write(work)
+
+
+def test_an_audit_of_another_line_is_refused(registry: Registry, line: Line) -> None:
+    other = Line(registry, line.clock, "other")
+    suite = registry.write(lambda writer: add_suite(writer, other.id))
+
+    def work(writer: Writer) -> None:
+        writer.record_suite_audit(
+            writer.version(line.id, 1).id, suite.id, runs=2, flaky=[], report_digest=None
+        )
+
+    with pytest.raises(InvalidRecordError, match="belongs to another model line"):
+        registry.write(work)
