@@ -60,7 +60,15 @@ def indented(value: Any, quoted: Callable[[str], str], pad: str = "\n") -> str:
         return f"[{deeper}{f',{deeper}'.join(items)}{pad}]" if items else "[]"
     if value is None or kind is bool or kind is int:
         return json.dumps(value)
-    return indented(jsonable(value), quoted, pad)
+    return indented(_of_plain_type(jsonable(value)), quoted, pad)
+
+
+def _of_plain_type(value: Any) -> Any:
+    """A kind of text or number, such as numpy's and SQLAlchemy's, as the text or number itself."""
+    for kind in (str, int, float):
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return kind(value)
+    return value
 
 
 def jsonable(value: Any) -> Any:

@@ -102,7 +102,7 @@ def evaluate_held(
     with workspace.registry.read() as reader:
         version, champion = reader.version(model.id, number), reader.champion(model.id)
         rows = suites_for(reader.suites(model.id), version)
-    engine.check_weights(version)
+    engine.adapter_digest(workspace, version)  # what cannot be asked is told before the champion is asked
     if not rows:
         raise WorkspaceError(
             "no suite is registered, so there is nothing to judge by",

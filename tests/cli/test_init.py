@@ -36,7 +36,7 @@ def test_a_home_that_cannot_be_made(terminal: Terminal) -> None:
     result = terminal.run("init")
     assert result.exit_code == 1
     assert terminal.plain(result.stderr).startswith(
-        "error: the home folder `TMP/home` cannot be written: File exists"
+        "error: the home folder `TMP/home` cannot be written: Not a directory"
     )
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click import unstyle
 from hypothesis import given
@@ -138,3 +139,12 @@ def test_pairs_leave_out_what_is_empty() -> None:
 )
 def test_sizes(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+class Word(str):
+    """A kind of text, such as SQLAlchemy's names of columns are."""
+
+
+def test_kinds_of_texts_and_numbers_are_printed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"name": Word("x"), "share": np.float64(0.5), "yes": True, "none": None})
+    assert json.loads(capsys.readouterr().out) == {"name": "x", "share": 0.5, "yes": True, "none": None}

@@ -132,6 +132,7 @@ def test_show_tells_tools_choices_and_checks(terminal: Terminal, begun: Story) -
     ]
 
 
+@pytest.fixture
 def updated(terminal: Terminal) -> Iterator[TinyLine]:
     """A line with a tiny model, whose version 1 is champion."""
     line = line_at(terminal, tiny_lines().updated)

@@ -121,7 +121,7 @@ def test_too_few_cases_to_see_the_margin_are_told() -> None:
     assert not decision.passed
     assert decision.warnings == (
         "tools: the smallest drop that 30 cases show with 80 % power is 0.24, larger than the margin 0.10; "
-        "about 132 cases would do",
+        "about 161 cases would do",
     )
 
 

@@ -19,11 +19,12 @@ from policies.decide import Decision, decide
 from policies.policy import Policy, Rule, builtin
 
 GENERAL = SuiteKind.GENERAL
+METRICS = {SuiteKind.GENERAL: "accuracy", SuiteKind.TOOLS: "call_accuracy", SuiteKind.DRIFT: "nats_per_token"}
 
 
 def result(scores: Sequence[float], *, of: int = 0, kind: SuiteKind = GENERAL, name: str = "") -> SuiteResult:
     """The run of a suite of `of` cases that ended after these."""
-    suite = Suite(name or kind.value, kind, (), name or kind.value, kind.higher_is_better, kind.metric)
+    suite = Suite(name or kind.value, kind, (), name or kind.value, kind.higher_is_better, METRICS[kind])
     outcomes = [CaseOutcome(str(at), score, "", "") for at, score in enumerate(scores)]
     return summarize(suite, outcomes, duration_s=1.0, unanswered=max(0, of - len(scores)))
 

@@ -140,8 +140,8 @@ def test_from_hermes_to_another_format_to_an_own_one(
         promote(filled.workspace, number, waiver="the tiny model cannot call")
     on_form = [(phase, name) for phase, name in asked if phase.endswith(" on form")]
     assert on_form == [
-        ("v2 on form", "hermes"),
         ("v1 on form", "hermes"),
+        ("v2 on form", "hermes"),
         ("v3 on form", "pythonic"),
         ("v4 on form", "short"),
     ]

@@ -83,7 +83,7 @@ def test_titles_and_ticks_do_not_overlap(versions: int) -> None:
 def test_what_ended_early_is_not_drawn(tmp_path: Path) -> None:
     whole = many(3)
     [line] = whole.lines
-    early = {number: replace(cell, complete=False) for number, cell in line.cells.items()}
+    early = {number: cell._replace(complete=False) for number, cell in line.cells.items()}
     some = replace(whole, lines=(replace(line, cells={**line.cells, 2: early[2]}),))
     assert [len(axes.collections) for axes in draw(whole).axes + draw(some).axes] == [3, 2]
     none = replace(whole, lines=(replace(line, cells=early),))

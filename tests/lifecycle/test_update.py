@@ -24,7 +24,7 @@ def test_a_whole_update(filled: TinyLine) -> None:
     assert done.evaluation is not None
     assert done.evaluation.decision is not None
     assert [result.suite_name for result in done.evaluation.results] == ["general", "new-tools"]
-    suites = [f"v{version} on {suite}" for version in (2, 1) for suite in ("general", "new-tools")]
+    suites = [f"v{version} on {suite}" for version in (1, 2) for suite in ("general", "new-tools")]
     assert progress.phases == ["replay", "training", *suites]
     assert progress.advances["training"] == 4
 

@@ -71,7 +71,7 @@ def test_a_home_below_a_file(tmp_path: Path) -> None:
 
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(WorkspaceError, match="cannot be written: File exists"):
+    with pytest.raises(WorkspaceError, match="cannot be written: Not a directory"):
         Workspace.create(settings(tmp_path / "home"))
 
 

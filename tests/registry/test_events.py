@@ -151,6 +151,9 @@ def test_every_change_is_an_event(registry: Registry, line: Line) -> None:
         "suite.audited",
         "version.evaluated",
         "decision.recorded",
+        "version.approved",
+        "version.signed",
+        "objects.collected",
         "champion.moved",
     ]
 

@@ -49,6 +49,7 @@ def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Lin
         ("suite", digest("object general")),
         ("curves", digest("curves")),
         ("outputs", digest("outputs")),
+        ("audit report", digest("report")),
     }
     assert {role for role, _ in named if role in TREES} == TREES
 
