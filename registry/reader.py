@@ -18,6 +18,7 @@ from registry.tables import (
     Approval,
     CaseOutcome,
     ChampionMove,
+    Collected,
     DecisionRow,
     EventRow,
     ExampleSet,
@@ -319,7 +320,11 @@ class Reader:
 
     def is_collected(self, version: ModelVersion) -> bool:
         """Whether the version's adapter was removed from the store, and not made once more since."""
-        return objects.collected_adapter(self._session, version) is not None
+        return self.collected_adapter(version) is not None
+
+    def collected_adapter(self, version: ModelVersion) -> Collected | None:
+        """The record of the removal of the version's adapter; None where it is kept, or there is none."""
+        return objects.collected_adapter(self._session, version)
 
     def check_kept(self, version: ModelVersion) -> None:
         """Nothing, while the version's adapter is kept; the base version has none to lose.
@@ -327,7 +332,7 @@ class Reader:
         Raises:
             CollectedError: it was removed from the store; says when and why.
         """
-        gone = objects.collected_adapter(self._session, version)
+        gone = self.collected_adapter(version)
         if gone is not None:
             raise CollectedError(version.number, gone.at, gone.reason)
 

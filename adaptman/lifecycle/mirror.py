@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adaptman.config import redacted
 from adaptman.errors import LineageError
-from adaptman.lifecycle.outbox import open_mirror
+from adaptman.lifecycle.outbox import open_mirror, told_today
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.workspace import Workspace, sqlite_file
 
@@ -64,7 +64,7 @@ def _line(reader: Reader, model: Model) -> Line:
     from adaptman.lineage.audit import Line, Told
 
     rows = reader.outbox_of(model.id)
-    told = [Told(row.kind, row.key, row.payload) for row in rows if row.delivered_at is not None]
+    told = [Told(row.kind, row.key, told_today(reader, row)) for row in rows if row.delivered_at is not None]
     all_told = len(told) == len(rows)
     return Line(model.name, told, reader.standing(model.id)._asdict() if all_told else None)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from adaptman.lifecycle.workspace import Workspace
     from adaptman.lineage.mirror import Mirror
+    from registry.reader import Reader
     from registry.tables import OutboxRow
 
 LOCK_FILE = "lineage.lock"
@@ -81,6 +82,14 @@ class PendingRow(NamedTuple):
     created_at: datetime
     attempts: int
     last_error: str | None
+
+
+def told_today(reader: Reader, row: OutboxRow) -> dict[str, Any]:
+    """What a row tells; of a version whose adapter was removed since, also by which rule it was."""
+    if row.kind != "version.trained":
+        return row.payload
+    gone = reader.collected_adapter(reader.version_by_id(row.payload["version_id"]))
+    return row.payload if gone is None else {**row.payload, "collected": gone.reason}
 
 
 def has_pending(workspace: Workspace) -> bool:
@@ -214,7 +223,9 @@ class _Delivery:
             self.not_mirrored[row.kind] += 1
 
     def _tell(self, row: OutboxRow, line: str) -> dict[str, str]:
-        result = self._messenger().deliver(row.kind, row.key, row.payload)
+        with self.workspace.registry.read() as reader:
+            payload = told_today(reader, row)
+        result = self._messenger().deliver(row.kind, row.key, payload)
         with self.workspace.registry.read() as reader:
             standing = reader.outbox_standing(row) if line else None
         if standing is None:

@@ -34,7 +34,7 @@ def deliver_trained(books: Books, store: ObjectStore, payload: Payload) -> dict[
     books.log_inputs(run_id, _datasets(payload), [parent_model_id] if parent_model_id else [])
     _replay(books, experiment_id, run_id, payload)
     _training(books, store, experiment_id, run_id, payload)
-    with _writable_copy(store.checkout(payload["adapter_digest"])) as directory:
+    with _adapter_files(store, payload) as directory:
         model_id = books.logged_model(
             experiment_id,
             version.key,
@@ -165,6 +165,19 @@ def _curves(curves: Mapping[str, Any], at: int) -> Iterator[Metric]:
         for step, value in points:
             if value is not None:
                 yield Metric(key(name), float(value), at, int(step))
+
+
+@contextmanager
+def _adapter_files(store: ObjectStore, payload: Payload) -> Iterator[Path]:
+    """The adapter; in place of one that was removed from the store since, a note that says so."""
+    if "collected" not in payload:
+        with _writable_copy(store.checkout(payload["adapter_digest"])) as directory:
+            yield directory
+        return
+    with TemporaryDirectory(prefix="adaptman-") as folder:
+        note = {"adapter_digest": payload["adapter_digest"], "removed": payload["collected"]}
+        (Path(folder) / "removed.json").write_text(json.dumps(note, indent=2), encoding="utf-8")
+        yield Path(folder)
 
 
 @contextmanager

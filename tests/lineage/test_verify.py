@@ -18,6 +18,7 @@ from adaptman.lifecycle.outbox import deliver_pending
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.lineage.books import KEY
 from adaptman.lineage.client import connect
+from registry.writer_objects import Leaving
 from tests.lineage.census import census
 from tests.lineage.line import add_challenger, workspace_with
 
@@ -334,3 +335,25 @@ def test_it_is_never_clean_when_it_could_not_be_checked(
     monkeypatch.setattr(MlflowClient, "search_logged_models", lambda *_, **__: 1 / 0)
     with pytest.raises(LineageError, match="could not be asked about `shop`"):
         bench.verify()
+
+
+def test_a_version_whose_adapter_was_removed_is_told_without_it(tmp_path: Path, empty_database: Path) -> None:
+    """MLflow that kept the files is right, and so is one that was filled again after they were gone."""
+    with workspace_with(tmp_path / "home", empty_database) as workspace:
+        assert deliver_pending(workspace).pending == 0
+        with workspace.registry.read() as reader:
+            adapter = reader.adapter(reader.version(reader.model("shop").id, 2).adapter_id or 0).tree_digest
+        leaving = [Leaving(adapter, 1, "refused for 90 days")]
+        workspace.registry.write(
+            lambda writer: writer.collect(leaving, policy_name="retention", policy_digest="d" * 64)
+        )
+        shutil.rmtree(workspace.settings.home / "objects" / adapter[:2])
+        assert verify_mirror(workspace, deep=True).same
+        shutil.copyfile(empty_database, workspace.settings.home / "mlflow.db")
+        assert not verify_mirror(workspace).same
+        assert deliver_pending(workspace, full=True).pending == 0
+        assert verify_mirror(workspace, deep=True).same
+        client = connect(workspace.settings.tracking_uri)
+        [note] = (workspace.settings.home / "mlartifacts").rglob("removed.json")
+        assert "refused for 90 days" in note.read_text()
+        assert client.get_model_version_by_alias(NAME, "champion").tags["adaptman.version"] == "2"
