@@ -8,7 +8,9 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from adaptman.errors import LineageError
@@ -140,11 +142,35 @@ def _opened(tracking_uri: str) -> MlflowClient:
 
     _hush()  # importing mlflow sets its loggers' levels
     if not is_server(tracking_uri):
+        _make_database(tracking_uri)
         _check_database(tracking_uri)
     client = mlflow.MlflowClient(tracking_uri, registry_uri=tracking_uri)
     with _environment(_PROBE):
         client.search_experiments(max_results=1)
     return client
+
+
+def _make_database(tracking_uri: str) -> None:
+    """A SQLite file that is not there yet, made beside its place and put there whole.
+
+    MLflow makes its tables in many steps: killed among them, it leaves a file that no MLflow opens.
+    """
+    from sqlalchemy import make_url
+
+    url = make_url(tracking_uri)
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return
+    path = Path(str(url.database))
+    if path.exists() or not path.parent.is_dir():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        fresh = Path(folder) / path.name
+        store = SqlAlchemyStore(f"sqlite:///{fresh}", str(path.parent / "mlartifacts"))
+        store.engine.dispose()
+        with suppress(FileExistsError):  # somebody else was faster
+            os.link(fresh, path)
 
 
 def _check_database(tracking_uri: str) -> None:

@@ -11,7 +11,7 @@ from tests.lifecycle.kill_points import ACTS, Act, Stage, kill_and_go_on, points
 from tests.registry.databases import KINDS, Postgres, postgres_server
 
 pytestmark = pytest.mark.slow
-MOST = {"update": 6, "evaluate": 6, "deliver": 6}
+MOST = {"update": 4, "evaluate": 5, "deliver": 3}
 
 
 @pytest.fixture(scope="module")
