@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -113,13 +113,14 @@ def test_commands_that_need_no_model_load_none(workspace: Path) -> None:
 
 
 def test_help_answers_at_once(tmp_path: Path) -> None:
+    """By processor time, which a busy machine does not stretch as it does the time on the wall."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "adaptman", "--help"]
 
     def once() -> float:
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "adaptman", "--help"], env=environment, capture_output=True, check=True
-        )
-        return time.perf_counter() - start
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=environment, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(once() for _ in range(8)) < 0.3
+    assert min(once() for _ in range(5)) < 0.3
