@@ -8,7 +8,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -155,12 +155,11 @@ def _make_database(tracking_uri: str) -> None:
 
     MLflow makes its tables in many steps: killed among them, it leaves a file that no MLflow opens.
     """
-    from sqlalchemy import make_url
-
-    url = make_url(tracking_uri)
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    scheme, _, rest = tracking_uri.partition(":///")
+    name = rest.partition("?")[0]
+    if scheme.partition("+")[0] != "sqlite" or name in ("", ":memory:"):
         return
-    path = Path(str(url.database))
+    path = Path(name)
     if path.exists() or not path.parent.is_dir():
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -169,8 +168,12 @@ def _make_database(tracking_uri: str) -> None:
         fresh = Path(folder) / path.name
         store = SqlAlchemyStore(f"sqlite:///{fresh}", str(path.parent / "mlartifacts"))
         store.engine.dispose()
-        with suppress(FileExistsError):  # somebody else was faster
+        try:
             os.link(fresh, path)
+        except FileExistsError:  # somebody else was faster
+            return
+        except OSError:  # a file system without hard links
+            fresh.replace(path)
 
 
 def _check_database(tracking_uri: str) -> None:
