@@ -16,11 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from policies.errors import PolicyError
 from policies.promotion import PromotionRule, digest_of
-from policies.yamltext import kind_of, parse, told
+from policies.yamltext import read_mapping, told
 
 Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift", "custom"]
 
-MAX_CHARACTERS = 64 * 1024
 RETENTION = "retention"  # the built-in file that is not about promotion
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -112,7 +111,7 @@ def _builtin(name: str, _origin: str) -> PolicyText:
 
 def _whole(source: PolicyText, find: Find, below: tuple[str, ...]) -> dict[Any, Any]:
     """The content of a policy, laid over that of the policy that it extends."""
-    content = _mapping(source)
+    content = read_mapping(source.text, source.origin, "policy", _START)
     parent = content.pop("extends", None)
     if parent is None:
         return content
@@ -137,17 +136,6 @@ def _laid_over(upper: dict[Any, Any], lower: dict[Any, Any]) -> dict[Any, Any]:
         if isinstance(upper[key], dict) and isinstance(lower[key], dict):
             merged[key] = _laid_over(upper[key], lower[key])
     return merged
-
-
-def _mapping(source: PolicyText) -> dict[Any, Any]:
-    if len(source.text) > MAX_CHARACTERS:
-        found = f"`{source.origin}` has {len(source.text)} characters"
-        raise PolicyError(f"{found}, at most {MAX_CHARACTERS} are read")
-    content = parse(source.text, source.origin)
-    if not isinstance(content, dict):
-        found = f"`{source.origin}` holds {kind_of(content)} where a policy, a mapping, was expected"
-        raise PolicyError(found, hint=_START)
-    return content
 
 
 def builtin(name: str = "default") -> Policy:

@@ -6,8 +6,6 @@ a version that rests in a final state for long enough, or to nothing at all.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,8 +16,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from policies.errors import PolicyError
-from policies.policy import MAX_CHARACTERS, RETENTION
-from policies.yamltext import kind_of, parse, told
+from policies.policy import RETENTION
+from policies.promotion import digest_of
+from policies.yamltext import read_mapping, told
 
 Resting = Literal["retired", "refused", "failed", "discarded"]
 Days = Annotated[float, Field(ge=0, le=36_500)]
@@ -42,10 +41,7 @@ class Retention(BaseModel):
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) of the validated policy's canonical JSON: formatting and comments do not count."""
-        text = json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
@@ -171,14 +167,7 @@ def load_retention(text: str, origin: str) -> Retention:
         PolicyError: too large, not YAML, not a mapping, or a field that is not valid; the message names
             `origin` and the path of the field.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise PolicyError(f"`{origin}` has {len(text)} characters, at most {MAX_CHARACTERS} are read")
-    content = parse(text, origin)
-    if not isinstance(content, dict):
-        raise PolicyError(
-            f"`{origin}` holds {kind_of(content)} where a retention policy, a mapping, was expected",
-            hint=_HINT,
-        )
+    content = read_mapping(text, origin, "retention policy", _HINT)
     try:
         return Retention.model_validate(content)
     except ValidationError as error:

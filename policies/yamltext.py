@@ -33,12 +33,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parse(text: str, origin: str) -> object:
-    """What the YAML says, whatever that is.
+MAX_CHARACTERS = 64 * 1024
+
+
+def read_mapping(text: str, origin: str, what: str, hint: str) -> dict[Any, Any]:
+    """The mapping that the YAML of a `what` holds.
 
     Raises:
-        PolicyError: it is not YAML, has an alias, or a key twice.
+        PolicyError: too large, not YAML, an alias, a key twice, or not a mapping.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise PolicyError(f"`{origin}` has {len(text)} characters, at most {MAX_CHARACTERS} are read")
+    content = _parse(text, origin)
+    if not isinstance(content, dict):
+        found = f"`{origin}` holds {_kind_of(content)} where a {what}, a mapping, was expected"
+        raise PolicyError(found, hint=hint)
+    return content
+
+
+def _parse(text: str, origin: str) -> object:
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
@@ -58,8 +71,7 @@ def _problem(error: yaml.YAMLError) -> str:
     return str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
 
 
-def kind_of(content: object) -> str:
-    """In words, what stands where a mapping was expected."""
+def _kind_of(content: object) -> str:
     names = {type(None): "nothing", list: "a list", str: "text"}
     return names.get(type(content), "a single value")
 

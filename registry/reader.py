@@ -198,6 +198,14 @@ class Reader:
         query = select(Suite).where(Suite.model_id == model_id, Suite.name == name)
         return self._session.exec(query.order_by(col(Suite.revision).desc()).limit(1)).one_or_none()
 
+    def number_of(self, version_id: int | None) -> int | None:
+        """The number of the version with that id; None for no version."""
+        return None if version_id is None else self.version_by_id(version_id).number
+
+    def newest_runs(self, version_id: int) -> dict[int, SuiteRun]:
+        """The newest run of a version on each suite revision, by the suite's id."""
+        return {run.suite_id: run for run in self.suite_runs(version_id)}
+
     def suite_runs(self, version_id: int) -> list[SuiteRun]:
         """All runs of a version, oldest first."""
         query = select(SuiteRun).where(SuiteRun.version_id == version_id)

@@ -13,7 +13,7 @@ from adaptman.cli._input import read_input
 from adaptman.cli._output import json_option, note, pairs, print_json, short_digest, short_time, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from adaptman.evaluation.breakdown import ToolFigure
     from adaptman.evaluation.suites import Case
@@ -113,17 +113,16 @@ _LIMIT = click.option("--limit", type=click.IntRange(min=1), metavar="N", help="
 _SEED = click.option("--seed", type=int, default=0, show_default=True, help="Which cases are drawn.")
 
 
+def _from(words: str) -> Callable[[Any], Any]:
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.option("--from", "folder", type=folder, metavar="DIR", help=words)
+
+
 @import_.command()
 @click.option(
     "--category", "categories", multiple=True, metavar="NAME", help="Only this category; may be repeated."
 )
-@click.option(
-    "--from",
-    "folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="A folder with BFCL's files (default: the installed wheel bfcl-eval).",
-)
+@_from("A folder with BFCL's files (default: the installed wheel bfcl-eval).")
 @_LIMIT
 @_SEED
 @click.option("--name", metavar="NAME", help="Name of the suite, for one category (default: bfcl-CATEGORY).")
@@ -154,13 +153,7 @@ def bfcl(
 
 @import_.command(name="lm-eval")
 @click.argument("task", metavar="TASK")
-@click.option(
-    "--from",
-    "folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="A folder with YAML files of tasks (default: the tasks of lm-evaluation-harness).",
-)
+@_from("A folder with YAML files of tasks (default: the tasks of lm-evaluation-harness).")
 @_LIMIT
 @_SEED
 @click.option("--name", metavar="NAME", help="Name of the suite (default: the task's name).")

@@ -122,7 +122,7 @@ def compare_versions(
     """
     model = workspace.model_row()
     with workspace.registry.read() as reader:
-        runs = [_newest_runs(reader, reader.version(model.id, number).id) for number in (before, after)]
+        runs = [reader.newest_runs(reader.version(model.id, number).id) for number in (before, after)]
         suites = reader.suites(model.id, active_only=False)
         pairs, missing = _paired(suites, runs[0], runs[1], before, after)
         wanted = [pair for pair in pairs if suite in (None, pair.suite.name)]
@@ -133,11 +133,6 @@ def compare_versions(
             f"neither version has a result on suite `{suite}`", hint="`adaptman suite list` lists the suites"
         )
     return VersionDiff(before, after, diffs, left_out)
-
-
-def _newest_runs(reader: Reader, version_id: int) -> dict[int, SuiteRun]:
-    """By suite id."""
-    return {run.suite_id: run for run in reader.suite_runs(version_id)}
 
 
 def _paired(

@@ -97,7 +97,7 @@ def explain_decision(workspace: Workspace, number: int) -> Explained:
             raise WorkspaceError(
                 f"version {number} has no decision to explain", hint=f"run `adaptman evaluate {number}`"
             )
-        champion = _number(reader, row.champion_id)
+        champion = reader.number_of(row.champion_id)
     decision = _recorded(row)
     return Explained(number, champion, row.actor, row.created_at, decision, explain(decision))
 
@@ -121,7 +121,7 @@ def _retried(reader: Reader, row: DecisionRow, policy: Policy) -> Retried:
     champion = _results(reader, row.champion_id, digests, row.created_at) if row.champion_id else []
     return Retried(
         number=reader.version_by_id(row.version_id).number,
-        champion=_number(reader, row.champion_id),
+        champion=reader.number_of(row.champion_id),
         created_at=row.created_at,
         policy_name=row.policy_name,
         recorded=recorded,
@@ -156,7 +156,3 @@ def _result(reader: Reader, run: SuiteRun) -> SuiteResult:
 def _recorded(row: DecisionRow) -> Decision:
     told = ("verdict", "policy_name", "policy_digest", "reasons", "evidence", "warnings")
     return Decision.from_dict({name: getattr(row, name) for name in told})
-
-
-def _number(reader: Reader, version_id: int | None) -> int | None:
-    return reader.version_by_id(version_id).number if version_id is not None else None

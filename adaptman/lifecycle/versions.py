@@ -188,12 +188,12 @@ def _details(reader: Reader, row: ModelVersion) -> VersionDetails:
     replay = reader.replay_set(row.replay_set_id) if row.replay_set_id else None
     return VersionDetails(
         row=row,
-        parent=_number(reader, row.parent_id),
+        parent=reader.number_of(row.parent_id),
         schema=reader.tool_schema_by_id(row.tool_schema_id) if row.tool_schema_id else None,
         output_format=reader.output_format(row.output_format_id) if row.output_format_id else None,
         examples=reader.example_set(row.example_set_id) if row.example_set_id else None,
         replay=replay,
-        replay_teacher=_number(reader, replay.teacher_version_id) if replay else None,
+        replay_teacher=reader.number_of(replay.teacher_version_id) if replay else None,
         adapter=reader.adapter(row.adapter_id) if row.adapter_id else None,
         runs=_newest_runs(reader, row.id),
         decisions=tuple(_judgement(reader, one) for one in reader.decisions(row.id)),
@@ -203,17 +203,13 @@ def _details(reader: Reader, row: ModelVersion) -> VersionDetails:
 
 
 def _judgement(reader: Reader, row: DecisionRow) -> Judgement:
-    return Judgement(row, _number(reader, row.champion_id), tuple(reader.approvals(row)))
+    return Judgement(row, reader.number_of(row.champion_id), tuple(reader.approvals(row)))
 
 
 def _newest_runs(reader: Reader, version_id: int) -> tuple[NamedRun, ...]:
-    newest = {run.suite_id: run for run in reader.suite_runs(version_id)}
-    found = [(reader.suite_by_id(suite_id), run) for suite_id, run in newest.items()]
+    newest = reader.newest_runs(version_id).items()
+    found = [(reader.suite_by_id(suite_id), run) for suite_id, run in newest]
     return tuple(NamedRun(suite.name, suite.kind, run) for suite, run in found)
-
-
-def _number(reader: Reader, version_id: int | None) -> int | None:
-    return reader.version_by_id(version_id).number if version_id is not None else None
 
 
 def _identity(one: VersionDetails) -> dict[str, Any]:

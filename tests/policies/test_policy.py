@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from policies.errors import PolicyError
 from policies.policy import (
-    MAX_CHARACTERS,
     Policy,
     PolicyText,
     Rule,
@@ -21,6 +20,7 @@ from policies.policy import (
     builtin_text,
     load_policy,
 )
+from policies.yamltext import MAX_CHARACTERS
 
 SMALL = """
 name: small
