@@ -80,6 +80,8 @@ def _of_versions(session: Session, names: dict[int, str]) -> Iterator[NamedObjec
         yield NamedObject(version.base_digest, "base checkpoint", subject)
         if version.curves_digest is not None:
             yield NamedObject(version.curves_digest, "curves", subject)
+        if version.rendering_digest is not None:
+            yield NamedObject(version.rendering_digest, "rendering", subject)
         for role, row, digests in (
             ("adapter", version.adapter_id, adapters),
             ("replay set", version.replay_set_id, replays),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-HEAD = "0002"
-KNOWN = ("0001", "0002")
+HEAD = "0003"
+KNOWN = ("0001", "0002", "0003")
 
 # Not Alembic's own `alembic_version`: MLflow keeps its revision there, and may live in the same database.
 VERSION_TABLE = "registry_version"

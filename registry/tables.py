@@ -165,6 +165,8 @@ class ModelVersion(Record, table=True):
     replay_set_id: int | None = Field(default=None, foreign_key="replay_set.id")
     adapter_id: int | None = Field(default=None, foreign_key="adapter.id")
     curves_digest: str | None = Field(default=None, sa_type=Words)
+    rendering_digest: str | None = Field(default=None, sa_type=Words)
+    """The text that it was trained to read, an object of the store; None for the base and what is older."""
     summary: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     note: str = Field(default="", sa_type=Words)
     author: str = Field(default="", sa_type=Words)
@@ -195,6 +197,8 @@ class SuiteRun(Record, table=True):
     """Names model, suite, output format and generation settings: equal keys mean equal answers."""
     environment: dict[str, Any] = Field(sa_type=JSON)
     outputs_digest: str | None = Field(default=None, sa_type=Words)
+    figures: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    """What the answers show beside the metric: `{"stale": {rule: [stale calls, cases]}}`."""
     created_at: datetime = Field(sa_type=UTCDateTime)
 
 

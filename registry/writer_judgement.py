@@ -43,6 +43,7 @@ class JudgementWriter(WriterBase):
         outputs_digest: str | None,
         cache_key: str | None = None,
         complete: bool = True,
+        figures: dict[str, Any] | None = None,
     ) -> SuiteRun:
         """One scoring of a version on a suite, with the score of each case in the suite's order.
 
@@ -71,6 +72,7 @@ class JudgementWriter(WriterBase):
                 cache_key=cache_key,
                 environment=plain(environment),
                 outputs_digest=outputs_digest,
+                figures=plain(figures) if figures else None,
                 created_at=self._clock(),
             )
         )

@@ -122,6 +122,7 @@ class VersionsWriter(WriterBase):
         replay_set_id: int | None,
         curves_digest: str | None,
         summary: dict[str, Any],
+        rendering_digest: str | None = None,
     ) -> ModelVersion:
         """The version has weights now: `training → trained`.
 
@@ -136,6 +137,7 @@ class VersionsWriter(WriterBase):
         self._move(version, VersionState.TRAINED)
         version.adapter_id, version.replay_set_id = adapter_id, replay_set_id
         version.curves_digest, version.summary = curves_digest, plain(summary)
+        version.rendering_digest = rendering_digest
         version.finished_at = self._clock()
         told = {"adapter_digest": adapter.tree_digest, "replay_set_id": replay_set_id, "summary": summary}
         event = self._record("version.trained", subject_of(model, version), told, model_id=model.id)

@@ -68,7 +68,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     if not on_sqlite():
         op.drop_constraint("fk_replay_set_teacher_version_id", "replay_set", type_="foreignkey")
-    op.execute("DROP TABLE IF EXISTS event_changes")  # revision 0002 leaves it behind
+    for left_behind in ("event_changes", "model_version_rendering_digest", "suite_run_figures"):
+        op.execute(f"DROP TABLE IF EXISTS {left_behind}")  # by a later revision that was taken back
     for table in reversed(TABLES):
         op.drop_table(table)
     if not on_sqlite():

@@ -58,6 +58,7 @@ def finish(writer: Writer, version: ModelVersion, **changes: Any) -> ModelVersio
         "replay_set_id": None,
         "curves_digest": digest("curves"),
         "summary": {"loss": 0.25},
+        "rendering_digest": digest("rendering"),
     }
     return writer.finish_training(version.id, **{**values, **changes})
 
@@ -113,6 +114,7 @@ def score(
         "environment": {"torch": "2.13.0"},
         "outcomes": outcomes,
         "outputs_digest": digest("outputs"),
+        "figures": {"stale": {"tool-renamed": [2, 24]}},
     }
     return writer.record_suite_run(version.id, suite.id, **{**values, **changes})
 

@@ -34,6 +34,7 @@ def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Lin
         ("suite", "object_digest"),
         ("model_version", "base_digest"),
         ("model_version", "curves_digest"),
+        ("model_version", "rendering_digest"),
         ("suite_run", "outputs_digest"),
         ("suite_audit", "report_digest"),
     }
@@ -48,6 +49,7 @@ def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Lin
         ("adapter", digest("adapter 2")),
         ("suite", digest("object general")),
         ("curves", digest("curves")),
+        ("rendering", digest("rendering")),
         ("outputs", digest("outputs")),
         ("audit report", digest("report")),
     }

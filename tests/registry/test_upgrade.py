@@ -1,6 +1,6 @@
-"""A record that revision 0001 wrote is brought up to date, taken back and brought up again.
+"""A record that an earlier revision wrote is brought up to date, taken back and brought up again.
 
-`data/record-0001.sql` was written by the program of that revision, with rows in every table.
+`data/record-000N.sql` was written by the program of revision 000N, with rows in every table.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from registry.revision import HEAD, KNOWN, VERSION_TABLE
 from tests.registry.alterations import fill_all
 from tests.registry.line import Clock, Line
 
-OLD = Path(__file__).parent / "data" / "record-0001.sql"
+DATA = Path(__file__).parent / "data"
 EVENTS = 40
+KEPT = {"event_changes", "model_version_rendering_digest", "suite_run_figures"}
+"""Where downgrades keep what the events have told of what older revisions do not have."""
 
 
 def run(url: str, *statements: str) -> None:
@@ -36,9 +38,10 @@ def run(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def load(url: str) -> None:
-    """Fill a database of revision 0001."""
-    run(url, *OLD.read_text().strip().rstrip(";").split(";\n"))
+def load(url: str, revision: str) -> None:
+    """Fill a database of that revision."""
+    migrate.upgrade(url, revision)
+    run(url, *(DATA / f"record-{revision}.sql").read_text().strip().rstrip(";").split(";\n"))
     if url.startswith("postgresql"):
         serial = [name for name in tables_of(url) if name not in {"event", "case_outcome"}]
         run(url, *(f"SELECT setval('{one}_id_seq', (SELECT max(id) FROM {one}))" for one in serial))
@@ -73,8 +76,7 @@ def without_what_is_new(
 
 @pytest.fixture
 def old_url(empty_url: str) -> str:
-    migrate.upgrade(empty_url, "0001")
-    load(empty_url)
+    load(empty_url, "0001")
     return empty_url
 
 
@@ -87,7 +89,7 @@ def test_the_old_record_has_rows_in_every_table(old_url: str) -> None:
 
 @pytest.mark.parametrize("revision", [one for one in KNOWN if one != HEAD])
 def test_every_earlier_revision_is_in_these_tests(revision: str) -> None:
-    assert (OLD.parent / f"record-{revision}.sql").is_file()
+    assert (DATA / f"record-{revision}.sql").is_file()
 
 
 def test_data_of_0001_is_kept(old_url: str, clock: Clock) -> None:
@@ -142,7 +144,7 @@ def test_down_and_up_again_with_data(old_url: str, clock: Clock) -> None:
     full = rows(old_url)
     migrate.downgrade(old_url, "0001")
     down = rows(old_url)
-    assert set(down) == {*old, "event_changes"}
+    assert set(down) == {*old, *KEPT}
     assert without_what_is_new(full, old) == {name: down[name] for name in old}
     with pytest.raises(SchemaAgeError) as caught:
         Registry.open(old_url, actor="ada", clock=clock)
@@ -151,9 +153,34 @@ def test_down_and_up_again_with_data(old_url: str, clock: Clock) -> None:
     assert migrate.check(old_url) == []
     again = rows(old_url)
     assert set(again) == set(full)
-    assert again["event"][:-1] == full["event"]  # with their changes, so that their hashes fit
+    # The older events with their changes, so that their hashes fit; then what the upgrades say.
+    assert again["event"][: len(full["event"])] == full["event"]
+    assert [one["kind"] for one in again["event"][len(full["event"]) :]] == [
+        "record.snapshot",
+        "record.restored",
+    ]
     assert again["model_version"] == full["model_version"]
+    assert again["suite_run"] == full["suite_run"]
     with_registry(old_url, clock)
+
+
+def test_data_of_0002_goes_on_and_survives_going_back(empty_url: str, clock: Clock) -> None:
+    load(empty_url, "0002")
+    old = rows(empty_url)
+    migrate.upgrade(empty_url)
+    assert migrate.check(empty_url) == []
+    new = rows(empty_url)
+    assert without_what_is_new(new, {name: found for name, found in old.items() if found}) == {
+        name: found for name, found in old.items() if found
+    }
+    with_registry(empty_url, clock)
+    full = rows(empty_url)
+    migrate.downgrade(empty_url, "0002")
+    migrate.upgrade(empty_url)
+    again = rows(empty_url)
+    assert again["event"].pop()["kind"] == "record.restored"
+    assert again == full
+    with_registry(empty_url, clock)
 
 
 def test_what_the_older_program_writes_in_between_is_kept(old_url: str, clock: Clock) -> None:
