@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptman.cli._context import App, pass_app
-from adaptman.cli._input import parse_renames, read_input
+from adaptman.cli._input import read_input
+from adaptman.cli._migration import migration_options
 from adaptman.cli._output import json_option, note, plain, print_json, table
 
 if TYPE_CHECKING:
@@ -30,40 +31,9 @@ def examples() -> None:
 
 @examples.command()
 @click.argument("file", metavar="FILE")
-@click.option(
-    "--schema", type=click.IntRange(min=1), metavar="N", required=True, help="Tool schema to come to."
-)
-@click.option(
-    "--from",
-    "before",
-    type=click.IntRange(min=1),
-    metavar="A",
-    help="The one they were made for (default: N-1).",
-)
+@migration_options
 @click.option("--out", type=_OUT, metavar="FILE", help="Where they go in their new form (default: stdout).")
 @click.option("--needs", type=_OUT, metavar="FILE", help="Where those go that need somebody, as they were.")
-@click.option(
-    "--map",
-    "values",
-    multiple=True,
-    metavar="TOOL.PARAMETER:OLD=NEW",
-    help="A value that is gone is written as NEW. May be repeated.",
-)
-@click.option(
-    "--fill",
-    "fills",
-    multiple=True,
-    metavar="TOOL.PARAMETER=VALUE",
-    help="The value of a parameter that is required now. May be repeated.",
-)
-@click.option(
-    "--renamed",
-    multiple=True,
-    callback=parse_renames,
-    metavar="OLD=NEW",
-    help="A tool, or a parameter as TOOL.OLD=NEW, is called NEW now. May be repeated.",
-)
-@click.option("--not-renamed", multiple=True, metavar="OLD[=NEW]", help="Tool OLD is gone. May be repeated.")
 @json_option
 @pass_app
 def migrate(
@@ -293,7 +263,8 @@ def _tell_check(found: Checked, unused: tuple[str, ...], origin: str) -> None:
         click.echo()
     click.echo(f"{_count(len(found.examples), 'example')} can be trained on")
     if unused:
-        note("never called: " + plain(", ".join(unused)))
+        more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
+        note("never called: " + plain(", ".join(unused[:_SHOWN])) + more)
     if found.pairs:
         line = found.line_of
         note(f"{_count(len(found.pairs), 'pair')} nearly the same:")

@@ -262,11 +262,12 @@ def _verdict(one: Judgement) -> str:
 
 
 def _decision_text(one: Judgement) -> str:
-    from adaptman.lifecycle.promote import reason_lines
+    from adaptman.lifecycle.promote import reason_lines, stale_lines
 
     lines = [
         click.style("decision", bold=True) + f"  {_verdict(one)}",
         *map(plain, reason_lines(one.row.reasons)),
+        *map(plain, stale_lines(one.row.evidence)),
     ]
     lines += [plain(f"  ! {warning}") for warning in one.row.warnings]
     lines += [

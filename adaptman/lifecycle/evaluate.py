@@ -29,7 +29,7 @@ from adaptman.lifecycle.gate import judge
 from adaptman.lifecycle.journal import Journal
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
-from adaptman.lifecycle.suites import load_suite, tool_figures
+from adaptman.lifecycle.suites import OF_ONE_UPDATE, load_suite, tool_figures
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from policies.decide import Decision
@@ -160,12 +160,12 @@ def _named(flaky: Sequence[str], most: int = 5) -> str:
 
 
 def suites_for(rows: Sequence[tables.Suite], version: ModelVersion) -> list[tables.Suite]:
-    """The suites that a version is judged by: of the target suites only those of its own update.
+    """The suites that a version is judged by: of the target and context suites only those of its own update.
 
     A target suite asks whether an update was learned; it belongs to the tool schema that was the newest when
     it was registered, and to every update if there was none. What later updates must keep is of kind `tools`.
     """
-    return [row for row in rows if row.kind != SuiteKind.TARGET or _asks_about(row, version)]
+    return [row for row in rows if row.kind not in OF_ONE_UPDATE or _asks_about(row, version)]
 
 
 def _asks_about(row: tables.Suite, version: ModelVersion) -> bool:
@@ -370,6 +370,7 @@ def _record_run(
             outputs_digest=digest,
             cache_key=key,
             complete=not result.unanswered,
+            figures={"stale": result.stale} if result.stale else None,
         )
 
     workspace.registry.write(record)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from adaptman.errors import ExampleError, ToolDocumentError
-from adaptman.lifecycle.schema import changes_between, registered_schema
+from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.diff import diff
@@ -41,10 +41,17 @@ class Migration:
         )
 
 
-def migrate_examples(
+class Between(NamedTuple):
+    """Two registered documents, and what leads from calls of the one to calls of the other."""
+
+    old: RegisteredSchema
+    new: RegisteredSchema
+    changes: ChangeSet
+    migration: CallMigration
+
+
+def migration_between(
     workspace: Workspace,
-    data: bytes,
-    origin: str,
     *,
     schema: int,
     before: int | None = None,
@@ -52,8 +59,8 @@ def migrate_examples(
     fills: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     not_renamed: Collection[str] = (),
-) -> Migration:
-    """Re-write examples of tool document `before` (the one before `schema`, by default) for `schema`.
+) -> Between:
+    """What leads from tool document `before` (the one before `schema`, by default) to `schema`.
 
     `values`, `fills` and `renamed` are as `read_mappings` takes them; `renamed` may also name tools, which
     are compared anew then.
@@ -65,7 +72,7 @@ def migrate_examples(
     """
     if before is None and schema == 1:
         raise ToolDocumentError(
-            "schema 1 is the first: there is nothing to migrate from",
+            "schema 1 is the first: nothing has changed on the way to it",
             hint="name a later one with `--schema N`",
         )
     old, new = registered_schema(workspace, before or schema - 1), registered_schema(workspace, schema)
@@ -77,10 +84,20 @@ def migrate_examples(
     else:
         changes = changes_between(old, new)
     mappings = read_mappings(values, fills, parameters, new.document)
-    done = rewrite(data, origin, CallMigration(changes, new.document, mappings), new.document)
+    return Between(old, new, changes, CallMigration(changes, new.document, mappings))
+
+
+def migrate_examples(workspace: Workspace, data: bytes, origin: str, **between: Any) -> Migration:
+    """Re-write examples of one tool document for another, both as `migration_between` is told.
+
+    Raises:
+        ExampleError: the file holds no examples; and what `migration_between` raises.
+    """
+    found = migration_between(workspace, **between)
+    done = rewrite(data, origin, found.migration, found.new.document)
     if not done.lines:
         raise ExampleError(f"`{origin}` holds no examples", hint="one JSON object a line, with `messages`")
-    return Migration(old.row.number, new.row.number, changes, done)
+    return Migration(found.old.row.number, found.new.row.number, found.changes, done)
 
 
 def import_log(
