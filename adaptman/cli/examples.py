@@ -217,7 +217,7 @@ def _tell_migration(done: Migration, origin: str, needs: Path | None) -> None:
     left = len(rewriting.lines) - len(rewriting.needs) - changed
     note(
         f"schema {done.old} → {done.new}: {changed} re-written, {left} as they were, "
-        f"{len(rewriting.needs)} need you"
+        f"{len(rewriting.needs)} need{'s' if len(rewriting.needs) == 1 else ''} you"
     )
     _list(f"{kind.replace('-', ' ')}: {count}" for kind, count in sorted(rewriting.steps.items()))
     if rewriting.assumed:

@@ -162,7 +162,9 @@ class _Maker:
                 **marks,
             }
         )
-        self.context.append({**told, "tools": _as_openai([before]), "accept": [_call(one.accept)], **marks})
+        if rule != "parameter-added-required":  # the request says what the old form has no place for
+            shown_before = {"tools": _as_openai([before]), "accept": [_call(one.accept)]}
+            self.context.append({**told, **shown_before, **marks})
 
     def _carried(self, accept: ExpectedCall) -> tuple[ExpectedCall | None, str]:
         """The accepted values in the new form, value by value."""
@@ -207,12 +209,14 @@ class _Maker:
             if made == count or arguments is None:
                 return
             call = ToolCall(before.name, arguments)
-            moved = self._migration.migrate(call).call
-            if moved is None:  # a value that is gone, and nobody has said what takes its place
+            found = self._migration.migrate(call)
+            if found.call is None:  # a value that is gone, and nobody has said what takes its place
                 continue
             made += 1
-            said = {"role": "user", "content": request_for(before, arguments, chance)}
-            yield Asked(f"{now.name}-{made}", (said,), _exactly(call, before), "schema"), _exactly(moved, now)
+            # In the words of the new form: what is filled in must be said, or nobody could answer.
+            said = {"role": "user", "content": request_for(now, found.call.arguments, chance)}
+            asked = Asked(f"{now.name}-{made}", (said,), _exactly(call, before), "schema")
+            yield asked, _exactly(found.call, now)
 
     def _of_sibling(self, name: str, beside: Iterator[str]) -> None:
         tool, other = self._new.get(name), self._new.get(next(beside))
@@ -275,7 +279,7 @@ def _gone_values(change: Change, name: str, before: Any, now: Any) -> list[Any]:
 
 def _concerned(change: ToolChange, before: Tool) -> list[str]:
     """Parameters of the old form that a request about the change must give."""
-    kinds = ("parameter-renamed", "parameter-moved", "type-changed", "enum-narrowed")
+    kinds = ("parameter-renamed", "parameter-moved", "type-changed", "enum-narrowed", "now-required")
     return [one.path for one in change.changes if one.kind in kinds and one.path in _properties(before)]
 
 

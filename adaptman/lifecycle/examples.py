@@ -75,7 +75,7 @@ def migration_between(
             "schema 1 is the first: nothing has changed on the way to it",
             hint="name a later one with `--schema N`",
         )
-    old, new = registered_schema(workspace, before or schema - 1), registered_schema(workspace, schema)
+    new, old = registered_schema(workspace, schema), registered_schema(workspace, before or schema - 1)
     known = set(old.document.names)
     tools = {name: now for name, now in (renamed or {}).items() if name in known}
     parameters = {name: now for name, now in (renamed or {}).items() if name not in known}

@@ -52,7 +52,7 @@ def read_log(data: bytes, origin: str, document: ToolDocument | None = None) -> 
                 if key in examples:
                     repeated += 1
                     continue
-                value = {"id": _unique(value.get("id") or f"record-{number}", examples), **value}
+                value = {**value, "id": _unique(value["id"] or f"record-{number}", examples)}
                 _check(value, document)
                 examples[key] = value
         except ExampleError as error:
@@ -163,8 +163,8 @@ def _conversation(name: Any, request: Mapping[str, Any], response: Mapping[str, 
     tools = request.get("tools") or request.get("functions") or []
     if not isinstance(tools, list):
         raise ExampleError("its `tools` are not a list")
-    value: dict[str, Any] = {"id": name} if name else {}
-    return {**value, "messages": kept, **({"tools": [_tool(tool) for tool in tools]} if tools else {})}
+    shown = {"tools": [_tool(tool) for tool in tools]} if tools else {}
+    return {"id": name, "messages": kept, **shown}
 
 
 def _tool(tool: Any) -> Any:
