@@ -43,7 +43,7 @@ class RenderingCheck:
 
     @property
     def key(self) -> dict[str, str]:
-        """What the key of a result says of it: nothing while the version reads what it was trained to read."""
+        """What the key of a result says of it: nothing while it reads what it was trained to read."""
         return {} if self.difference is None else {"rendering": self.today or "refused"}
 
     @property
