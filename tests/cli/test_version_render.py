@@ -107,7 +107,7 @@ def test_on_a_terminal_control_characters_are_shown(terminal: Terminal, updated:
         [sys.executable, "-m", "adaptman", *words],
         stdout=terminal_end,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "", "TERM": "xterm"},
     )
     os.close(terminal_end)
     shown = os.read(main, 1 << 16).decode()
