@@ -152,9 +152,9 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: it cannot be loaded.
     """
-    from transformers import AutoTokenizer
-
     try:
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise errors of every kind
         raise ModelError(f"the base's tokenizer cannot be loaded: {_first_line(error)}") from error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adaptman.learning.rendering import Difference, Rendering
     from registry.tables import ModelVersion
 
-ACCEPT = "--accept-rendering"
+_ACCEPT = "`--accept-rendering` of `adaptman update` and `adaptman evaluate`"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RenderingCheck:
     @property
     def key(self) -> dict[str, str]:
         """What the key of a result says of it: nothing while it reads what it was trained to read."""
-        return {} if self.difference is None else {"rendering": self.today or "refused"}
+        return {} if self.difference is None or self.today is None else {"rendering": self.today}
 
     @property
     def told(self) -> str:
@@ -60,7 +60,7 @@ class RenderingCheck:
     def way_back(self) -> str:
         """How to read again what was read then."""
         if not self.libraries:
-            return "bring back the libraries that it was trained with"
+            return "install adaptman, jinja2, tokenizers and transformers again, in the same versions"
         before = ", ".join(one.partition(" → ")[0] for one in self.libraries)
         return f"install {before} again"
 
@@ -69,7 +69,7 @@ class RenderingCheck:
         # The base's files are verified by their digests whenever they are read.
         files = "the base's template and tokenizer files are those of then"
         if not self.libraries:
-            return f"{files}, and so are the versions of all libraries: one was changed in place"
+            return f"{files}, and so are the versions of the libraries: one was changed in place"
         return f"{files}; {', '.join(self.libraries)}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def compare_rendering(
         # The recorded conversation and not today's probe: another release may have another one.
         now = render(renderer, then.messages, _tools(workspace, version))
     except ModelError as error:
-        refused = Difference("refused", 0, "", error.message)
+        refused = Difference("refused", 0, "", error.message.rstrip("."))
         return RenderingCheck(version.number, recorded, None, refused, changed)
     return RenderingCheck(version.number, recorded, now.digest, first_difference(then, now), changed)
 
@@ -125,17 +125,15 @@ def check_rendering(workspace: Workspace, version: ModelVersion, *, accept: bool
     """`compare_rendering`, which must find no difference unless `accept` is given.
 
     Raises:
-        RenderingError: the version was trained to read other bytes than are rendered today.
+        RenderingError: the version was trained to read other bytes than are rendered today, or the chat
+            template refuses the conversation now, which nobody can accept.
         ArtifactError, ModelError, ToolDocumentError: like `compare_rendering`.
     """
     found = compare_rendering(workspace, version)
-    if found.difference is not None and not accept:
-        raise RenderingError(
-            found.told,
-            hint=f"{found.way_back}; or let `adaptman update` and `adaptman evaluate` go on with what is "
-            f"rendered today: `{ACCEPT}`",
-        )
-    return found
+    if found.difference is None or (accept and found.today is not None):
+        return found
+    other_way = f"; or go on with what is rendered today: {_ACCEPT}" if found.today is not None else ""
+    raise RenderingError(found.told, hint=f"{found.way_back}{other_way}")
 
 
 def probe_of(workspace: Workspace, version: ModelVersion, renderer: ChatRenderer | None = None) -> Rendering:

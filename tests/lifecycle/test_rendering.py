@@ -17,7 +17,13 @@ from adaptman.lifecycle.doctor import Finding, Status, default_probes, examine
 from adaptman.lifecycle.evaluate import evaluate
 from adaptman.lifecycle.plan import UpdateRequest, make_plan
 from adaptman.lifecycle.promote import promote
-from adaptman.lifecycle.rendering import ExampleLine, compare_rendering, recorded_rendering, show_rendering
+from adaptman.lifecycle.rendering import (
+    ExampleLine,
+    check_rendering,
+    compare_rendering,
+    recorded_rendering,
+    show_rendering,
+)
 from adaptman.lifecycle.store_verify import verify_store
 from adaptman.lifecycle.update import run_update
 from adaptman.toolspec.jsontext import sha256_of
@@ -132,7 +138,7 @@ def test_a_library_changed_in_place_is_found(updated: TinyLine, monkeypatch: pyt
     found = compare_rendering(updated.workspace, updated.version())
     assert found.difference is not None
     assert found.difference.part == "tokens"
-    assert found.told.endswith("so are the versions of all libraries: one was changed in place")
+    assert found.told.endswith("so are the versions of the libraries: one was changed in place")
 
 
 def test_a_template_that_is_refused_today(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +147,11 @@ def test_a_template_that_is_refused_today(updated: TinyLine, monkeypatch: pytest
 
     monkeypatch.setattr(PreTrainedTokenizerBase, "apply_chat_template", refuse)
     found = compare_rendering(updated.workspace, updated.version())
-    assert (found.same, found.today, found.key) == (False, None, {"rendering": "refused"})
-    assert "refuses the conversation: no such filter" in found.told
+    assert (found.same, found.today) == (False, None)
+    assert "refuses the conversation: no such filter; the base's" in found.told
+    with pytest.raises(RenderingError, match="no such filter") as raised:
+        check_rendering(updated.workspace, updated.version(), accept=True)
+    assert "--accept-rendering" not in raised.value.hint
 
 
 def test_an_update_is_not_planned_on_other_bytes(elsewhere: TinyLine) -> None:
