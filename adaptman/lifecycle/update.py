@@ -132,7 +132,8 @@ def _make_candidate(
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         reads = probe_of(workspace, version)
-        replay = _replay(workspace, plan, workdir, progress) if plan.recipe.replay.kind == "self" else None
+        is_drawn = plan.recipe.replay.kind == "self"
+        replay = _replay(workspace, plan, reads, workdir, progress) if is_drawn else None
         trained = _train(workspace, plan, replay, workdir, progress)
     except (TrainingError, ExampleError, ModelError) as error:
         _fail(workspace, version, error, workdir)
@@ -166,10 +167,12 @@ def _out_of_memory(plan: UpdatePlan) -> TrainingError:
     return TrainingError("out of memory", hint=f"halve the batch: `{' '.join(smaller)}`")
 
 
-def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Progress) -> ReplaySet:
+def _replay(
+    workspace: Workspace, plan: UpdatePlan, reads: Rendering, workdir: Path, progress: Progress
+) -> ReplaySet:
     from adaptman.learning.replay import ReplaySet, generate
 
-    path = workdir / f"replay-{_replay_key(workspace, plan)}.safetensors"
+    path = workdir / f"replay-{_replay_key(workspace, plan, reads)}.safetensors"
     # A file that the power cut in two is drawn again; it is a function of the seed.
     with contextlib.suppress(TrainingError):
         return ReplaySet.from_file(str(path))
@@ -187,7 +190,7 @@ def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Pro
     return replay
 
 
-def _replay_key(workspace: Workspace, plan: UpdatePlan) -> str:
+def _replay_key(workspace: Workspace, plan: UpdatePlan, reads: Rendering) -> str:
     """What a replay set is a function of; a file of another one, left by another registry, is not taken."""
     made_of = [
         plan.parent.base_digest,
@@ -196,6 +199,7 @@ def _replay_key(workspace: Workspace, plan: UpdatePlan) -> str:
         plan.output_format.digest,
         plan.document.digest,
         plan.replayed_tools,
+        reads.digest,
     ]
     return sha256_of(canonical_json(made_of))[:16]
 

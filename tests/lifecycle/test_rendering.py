@@ -13,6 +13,7 @@ from adaptman.learning import rendering as learned
 from adaptman.learning.chat import ChatRenderer
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.audit import audit_suite
+from adaptman.lifecycle.bisect import bisect
 from adaptman.lifecycle.doctor import Finding, Status, default_probes, examine
 from adaptman.lifecycle.evaluate import evaluate
 from adaptman.lifecycle.plan import UpdateRequest, make_plan
@@ -192,7 +193,11 @@ def test_a_version_is_not_evaluated_on_other_bytes(elsewhere: TinyLine) -> None:
         evaluate(elsewhere.workspace, CANDIDATE)
     with pytest.raises(RenderingError, match="version 2 was trained to read other bytes"):
         audit_suite(elsewhere.workspace, "general")
-    assert (elsewhere.events(), elsewhere.held_by()) == (before, [])
+    elsewhere.suite("new", "general", salt=" again")
+    with pytest.raises(RenderingError, match="version 2 was trained to read other bytes"):
+        bisect(elsewhere.workspace, "new", "general-0")
+    assert elsewhere.events() == [*before, "suite.added"]
+    assert elsewhere.held_by() == []
 
 
 def test_a_result_on_other_bytes_is_not_taken(elsewhere: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
