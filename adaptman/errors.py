@@ -8,6 +8,7 @@
     ├── SuiteError                a suite file that cannot be read or scored
     ├── ArtifactError             an object is missing, damaged or cannot be written
     ├── ModelError                a checkpoint that cannot be loaded, converted or exported
+    ├── RenderingError            a version was trained to read other bytes than are rendered today
     ├── TrainingError             replay or fine-tuning cannot go on
     ├── BusyError                 somebody else holds the model line
     ├── SignatureError            a key that cannot be used, or an envelope that is none
@@ -59,6 +60,10 @@ class ArtifactError(AdaptmanError):
 
 class ModelError(AdaptmanError):
     """A checkpoint that cannot be loaded, converted or exported."""
+
+
+class RenderingError(AdaptmanError):
+    """A version was trained to read other bytes than are rendered today, or it is not on record which."""
 
 
 class TrainingError(AdaptmanError):
