@@ -4,6 +4,7 @@
     ├── SettingsError             a setting or `adaptman.toml` that cannot be used
     ├── WorkspaceError            the home directory is missing, not writable, or of another age
     ├── ToolDocumentError         a tool document that cannot be read
+    ├── SourceError               tools cannot be had where they live
     ├── ExampleError              training examples that cannot be used
     ├── SuiteError                a suite file that cannot be read or scored
     ├── ArtifactError             an object is missing, damaged or cannot be written
@@ -44,6 +45,10 @@ class WorkspaceError(AdaptmanError):
 
 class ToolDocumentError(AdaptmanError):
     """A tool document that cannot be read."""
+
+
+class SourceError(AdaptmanError):
+    """Tools cannot be had where they live: a server does not answer, a module cannot be loaded."""
 
 
 class ExampleError(AdaptmanError):
