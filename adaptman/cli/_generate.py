@@ -20,7 +20,12 @@ _SHOWN = 20
 
 @click.command()
 @migration_options
-@click.option("--examples", "file", metavar="FILE", help="Requests in the old form, that are not trained on.")
+@click.option(
+    "--requests",
+    "file",
+    metavar="FILE",
+    help="Requests in the old form that are not trained on: examples, or cases of a suite.",
+)
 @click.option(
     "--per-tool",
     type=click.IntRange(min=1),
@@ -53,7 +58,7 @@ def generate(app: App, /, file: str | None, out: Path | None, as_json: bool, **o
     workspace = app.workspace()
     made = generate_suites(
         workspace,
-        examples=given.data if given else None,
+        requests=given.data if given else None,
         origin=given.origin if given else "",
         **options,
     )

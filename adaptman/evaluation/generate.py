@@ -26,6 +26,8 @@ from adaptman.toolspec.migration import CallMigration
 
 _SHOWN_BESIDE = 1
 _ATTEMPTS = 3
+# About as many as show within a margin of 0.10 that nothing was lost.
+_MOST_SIBLINGS = 96
 _OMITTED = ""
 # What breaks a call, and is asked about; the first of these that a tool has names the case's rule.
 _RULES = (
@@ -120,7 +122,9 @@ class _Maker:
             self._of_change(tool)
         if broken:
             names = itertools.cycle([tool.name for tool in broken])
-            for name in changes.unchanged_names:
+            # Those that somebody has asked for come first.
+            kept = sorted(changes.unchanged_names, key=lambda name: name not in self._asked)
+            for name in kept[:_MOST_SIBLINGS]:
                 self._of_sibling(name, names)
 
     def _of_change(self, change: ToolChange) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from adaptman.errors import SuiteError
 from adaptman.evaluation.bfcl import jsonl
 from adaptman.evaluation.generate import Asked, Generated, LeftOut, generate
-from adaptman.evaluation.suites import ExpectedCall, SuiteKind
+from adaptman.evaluation.suites import ExpectedCall, Suite, SuiteKind, read_suite
 from adaptman.lifecycle.examples import migration_between
 from adaptman.lifecycle.suites import SuiteRegistration, load_suite, register_suite
 from adaptman.lifecycle.workspace import Workspace
@@ -38,7 +38,7 @@ def generate_suites(
     *,
     schema: int,
     before: int | None = None,
-    examples: bytes | None = None,
+    requests: bytes | None = None,
     origin: str = "",
     values: Sequence[str] = (),
     fills: Sequence[str] = (),
@@ -49,13 +49,13 @@ def generate_suites(
 ) -> GeneratedSuites:
     """The suites of the changes from document `before` (the one before, by default) to `schema`.
 
-    Requests are taken from `examples` (JSONL, in the old form) and from the registered suites of kind target
-    and tools, and made from the schema where these are too few.
+    They are taken from `requests` (JSONL of examples, or of a suite's cases, in the old form) and from the
+    registered suites of kind target and tools, and made from the schema where these are too few.
 
     Raises:
         NotFoundError: there is no document of that number.
         ToolDocumentError: there is no document before, or something named is in none.
-        ExampleError: an example that cannot be used.
+        ExampleError, SuiteError: a request that cannot be used.
         SuiteError: nothing changed that a case could ask about.
     """
     found = migration_between(
@@ -67,7 +67,7 @@ def generate_suites(
         renamed=renamed,
         not_renamed=not_renamed,
     )
-    asked = list(_of_examples(examples, origin)) if examples is not None else []
+    asked = list(_of_file(requests, origin)) if requests is not None else []
     asked += _of_suites(workspace)
     made = generate(
         found.old.document,
@@ -105,12 +105,23 @@ def register_generated(workspace: Workspace, made: GeneratedSuites) -> list[Suit
     ]
 
 
-def _of_examples(data: bytes, origin: str) -> Iterator[Asked]:
+def _of_file(data: bytes, origin: str) -> Iterator[Asked]:
+    if b'"accept"' in data.lstrip().partition(b"\n")[0]:
+        suite = read_suite(data, name=origin, kind=SuiteKind.TARGET, origin=origin)
+        yield from _of_suite(suite, origin)
+        return
     for example in read_examples(data, origin, None):
         calls = calls_of(example.messages[-1])
         if len(calls) == 1:
             accept = ExpectedCall(calls[0].name, {name: [one] for name, one in calls[0].arguments.items()})
-            yield Asked(example.id, example.messages[:-1], accept, f"example {example.id}")
+            yield Asked(example.id, example.messages[:-1], accept, origin)
+
+
+def _of_suite(suite: Suite, source: str) -> Iterator[Asked]:
+    """Cases that ask for one call; those made from changes ask about another change."""
+    for case in suite.cases:
+        if len(case.accept) == 1 and not case.rule:
+            yield Asked(case.id, case.messages, case.accept[0], source)
 
 
 def _of_suites(workspace: Workspace) -> Iterator[Asked]:
@@ -118,9 +129,7 @@ def _of_suites(workspace: Workspace) -> Iterator[Asked]:
     with workspace.registry.read() as reader:
         rows = [row for row in reader.suites(model.id) if row.kind in (SuiteKind.TARGET, SuiteKind.TOOLS)]
     for row in rows:
-        for case in load_suite(workspace, row).cases:
-            if len(case.accept) == 1 and not case.rule:
-                yield Asked(case.id, case.messages, case.accept[0], f"suite {row.name}")
+        yield from _of_suite(load_suite(workspace, row), f"suite {row.name}")
 
 
 def _once(asked: Sequence[Asked]) -> list[Asked]:

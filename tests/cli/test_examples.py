@@ -128,14 +128,14 @@ def test_a_side_that_would_be_empty_is_refused(two: Terminal) -> None:
 
 
 def test_generate_registers_suites_of_the_changes(two: Terminal) -> None:
-    found = two.json("suite", "generate", "--schema", "2", "--examples", "old.jsonl", "--per-tool", "2")
+    found = two.json("suite", "generate", "--schema", "2", "--requests", "old.jsonl", "--per-tool", "2")
     assert (found["from"], found["to"]) == (1, 2)
     assert "changes-2" in [one["name"] for one in found["suites"]]
     listed = {row["name"]: row["kind"] for row in two.json("suite", "list")}
     assert listed["changes-2"] == "target"
     cases = two.json("suite", "show", "changes-2")["cases"]
     assert cases
-    again = two.ok("suite", "generate", "--schema", "2", "--examples", "old.jsonl", "--per-tool", "2")
+    again = two.ok("suite", "generate", "--schema", "2", "--requests", "old.jsonl", "--per-tool", "2")
     assert "changes-2" in again
     assert [row["revision"] for row in two.json("suite", "list")] == [1] * len(listed)
 

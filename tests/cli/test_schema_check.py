@@ -42,10 +42,8 @@ def test_the_same_and_other_bytes_are_clean(terminal: Terminal, told: Story) -> 
     assert clean.exit_code == 0
     found = json.loads(clean.stdout)
     assert (found["drift"], found["worst"], found["schema"]) == (False, None, 1)
-    tools = [
-        {"function": dict(reversed(list(tool["function"].items()))), "type": "function"}
-        for tool in FIRST_TOOLS
-    ]
+    turned = [dict(reversed(list(tool["function"].items()))) for tool in FIRST_TOOLS]
+    tools = [{"function": one, "type": "function"} for one in turned]
     assert check(terminal, document(tools)).exit_code == 0
 
 
