@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from adaptman.errors import ExampleError, ToolDocumentError
-from adaptman.toolspec.document import ToolDocument
+from adaptman.toolspec.document import Tool, ToolDocument
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import check_json, strict_loads
 from adaptman.toolspec.readers import document_from_openai
@@ -166,13 +166,19 @@ def _tools(line: _Line, shown: Any, document: ToolDocument | None) -> list[dict[
         registered = document.get(tool.name) if document else None
         if registered is None:
             line.refuse(f"tools[{index}]", f"`{tool.name}` does not stand in the tool document")
-        if registered.canonical != tool.canonical:
+        if not same_tool(registered, tool):
             line.refuse(
                 f"tools[{index}]",
                 f"`{tool.name}` is shown with other parameters than the tool document has",
                 hint="show the tool as it is registered: `adaptman schema show` prints it",
             )
     return shown
+
+
+def same_tool(registered: Tool, shown: Tool) -> bool:
+    """Whether a tool is shown as it is registered; hints have no place in the form in which it is shown."""
+    hints = {"annotations": None}
+    return {**registered.canonical, **hints} == {**shown.canonical, **hints}
 
 
 def _check_message(
