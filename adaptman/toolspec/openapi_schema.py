@@ -7,6 +7,7 @@ from typing import Any
 from adaptman.toolspec.keywords import LISTS, MAPS, ONE
 
 _NOT_ASSERTED = ("propertyOrdering", "discriminator", "xml", "externalDocs", "example")
+_TOLD = ("description", "default", "examples")
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
@@ -58,5 +59,5 @@ def _nullable(found: dict[str, Any]) -> dict[str, Any]:
         if isinstance(found.get("enum"), list) and None not in found["enum"]:
             found["enum"] = [*found["enum"], None]
         return found
-    told = {key: found.pop(key) for key in ("description", "default", "examples") if key in found}
+    told: dict[str, Any] = {key: found.pop(key) for key in _TOLD if key in found}
     return {**told, "anyOf": [found, {"type": "null"}]} if found else told
