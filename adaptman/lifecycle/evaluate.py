@@ -27,6 +27,7 @@ from adaptman.lifecycle import engine
 from adaptman.lifecycle.early import cannot_pass
 from adaptman.lifecycle.gate import judge
 from adaptman.lifecycle.journal import Journal
+from adaptman.lifecycle.leaks import leak_warnings
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
@@ -135,7 +136,8 @@ def evaluate_held(
     results = score(workspace, version, rows, progress, again=again, reads=reads, is_settled=is_settled)
     tools = _by_tool(workspace, rows, results)
     told = [found.told for found in (champion_reads, reads) if found.told]
-    warnings = [*told, *_flaky_warnings(workspace, model.id, rows)]
+    leaked = leak_warnings(workspace, version, rows)
+    warnings = [*told, *leaked, *_flaky_warnings(workspace, model.id, rows)]
     decision = judge(policy, results, before, warnings=warnings)
     _record_decision(workspace, version, champion, decision, policy)
     with workspace.registry.read() as reader:
