@@ -122,7 +122,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     """
     # The policy is read before any training is spent on what could not be judged.
     recipe = Recipe().with_settings(request.settings)
-    asked = find_format(request.output_format) if request.output_format is not None else None
+    asked = find_format(request.output_format, workspace) if request.output_format is not None else None
     workspace.policy()
     model = workspace.model_row()
     with workspace.registry.read() as reader:
