@@ -13,7 +13,7 @@ from registry.errors import RegistryError
 from tests.architecture.source import modules
 
 # Raised and caught within one room; no user meets them.
-INTERNAL = {"CannotCheckError", "CannotMergeError", "UnreadableError"}
+INTERNAL = {"CannotCheckError", "CannotMergeError", "NoToolError", "UnreadableError", "_NeedsError", "_RefusedError"}
 ROOTS = (errors.AdaptmanError, RegistryError, PolicyError)
 
 
