@@ -38,7 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "rollback": Entry("promote", "Go back to the champion before this one."),
     "history": Entry("history", "Show every version's results on every suite."),
     "bisect": Entry("bisect", "Find the version that broke or mended a case."),
-    "version": Entry("version", "List versions, show one, render, trace, export, sign, verify and discard it."),
+    "version": Entry("version", "List versions; show, render, trace, export, sign, verify or discard one."),
     "log": Entry("log", "Show the registry's events."),
     "db": Entry("db", "Migrate and check the registry's database."),
     "policy": Entry("policy", "Show, check and try promotion policies, and explain decisions."),

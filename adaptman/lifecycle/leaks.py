@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adaptman.errors import ExampleError
 from adaptman.evaluation.bfcl_rules import check_calls
+from adaptman.evaluation.matching import matches
 from adaptman.evaluation.suites import Case, Suite, SuiteKind
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
@@ -57,9 +58,11 @@ def _shown_alike(case: Case, example: Example) -> bool:
 
 def _answered_alike(case: Case, example: Example) -> bool:
     calls = calls_of(example.messages[-1])
-    if not case.accept:
-        return not calls
-    return bool(calls) and not check_calls(calls, case.accept, case.tools)
+    if case.accept:
+        return bool(calls) and not check_calls(calls, case.accept, case.tools)
+    right = [case.answer] if case.choices else case.answers
+    said = str(example.messages[-1].get("content") or "")
+    return not calls and (not right or any(matches(said, one, "contains") for one in right))
 
 
 def check_leaks(
@@ -74,7 +77,8 @@ def check_leaks(
     if found:
         named = "; ".join(map(_named, found[:_SHOWN]))
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        count = "an example" if len(found) == 1 else f"{len(found)} examples"
+        several = len({leak.example_id for leak in found})
+        count = "an example" if several == 1 else f"{several} examples"
         raise ExampleError(
             f"`{origin}`: {count} that suites also ask: {named}{more}",
             hint="take them out of the examples: a suite must ask what was not trained on; "

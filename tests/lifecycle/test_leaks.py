@@ -69,6 +69,9 @@ def test_questions_answered_in_words() -> None:
     asked = suite("What's the capital of France?", kind="general", answers=["Paris"])
     assert leaks(asked, taught)
     assert not leaks(suite("What is the capital of France?", **accept("Paris")), taught)
+    assert not leaks(suite("What is the capital of Frisia?", kind="general", answers=["Leeuwarden"]), taught)
+    chosen = suite("What is the capital of Paris?", kind="general", choices=["Paris", "Lyon"], answer="Paris")
+    assert leaks(chosen, taught)
     assert not leaks(suite("Who painted this?", kind="general", answers=["x"]), taught)
 
 
@@ -87,7 +90,7 @@ def register(line: TinyLine, question: str) -> None:
 def test_an_update_counts_them_and_names_the_first(tmp_path: Path) -> None:
     line = TinyLine.copy(tiny_lines().filled, tmp_path)
     register(line, "Weather in Rome?")
-    with pytest.raises(ExampleError, match="2 examples that suites also ask: `rome` is case `c1`") as told:
+    with pytest.raises(ExampleError, match="an example that suites also ask: `rome` is case `c1`") as told:
         line.plan()
     assert "examples split" in told.value.hint
 
