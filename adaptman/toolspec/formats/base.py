@@ -75,8 +75,9 @@ class OutputFormat(ABC):
     ) -> str | None:
         """The texts of `count` calls of `tools` (in OpenAI's form), as a grammar; None: it has none.
 
-        Each is a text that `parse` reads; what `render` writes is among them where arguments come in the order
-        of their schema. `special` holds the texts that are one token each to the tokenizer, with their numbers.
+        Each is a text that `parse` reads; what `render` writes is among them where arguments come in the
+        order of their schema. `special` holds the texts that are one token each to the tokenizer, with their
+        numbers.
         """
         if self.layout is None or not tools or count < 1:
             return None
