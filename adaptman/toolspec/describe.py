@@ -50,7 +50,9 @@ def describe(
     names = max((len(tool.name) for tool in told if tool.status != "renamed"), default=0)
     lines = [summary(changes)] if summary(changes) else []
     for tool in told:
-        lines += _tool_lines(tool, min(names, _WIDEST), documents)
+        told_lines = _tool_lines(tool, min(names, _WIDEST), documents)
+        # A value from a document may hold a line of its own, which must not look like one of ours.
+        lines += [line.replace("\n", "\\n").replace("\t", "\\t") for line in told_lines]
     if limit is not None and len(lines) > limit:
         kept = max(limit - 1, 0)
         return [*lines[:kept], f"… {len(lines) - kept} more lines"][:limit]
@@ -207,7 +209,8 @@ def _code(text: str) -> str:
     return f"{fence}{pad}{plain}{pad}{fence}"
 
 
-_CODED = re.compile(r"`[^`\n]*`")
+# A backquote beside another would open or close another span than it seems.
+_CODED = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 
 
 def _escaped(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
@@ -202,6 +203,23 @@ def test_markdown_for_a_pull_request() -> None:
 
 
 NASTY = "a|b <script>alert(1)</script> ![x](http://evil.invalid) @team #1 **bold** `code` \x1b[31m\nline"
+
+
+@pytest.mark.parametrize(
+    "value", ["```<img src=x>`", "`<img src=x>``", "a```` <img src=x> ` b", "``<img src=x>``"]
+)
+def test_backquotes_in_a_value_open_no_way_for_html(value: str) -> None:
+    old = document(function("f", closed({"p": {"enum": [value, "z"]}})))
+    new = document(function("f", closed({"p": {"enum": ["z"]}})))
+    told = markdown(diff(old, new), title="t", documents=Documents(old, new))
+    assert "<img" not in MarkdownIt("commonmark").render(told)
+
+
+def test_a_value_makes_no_line_of_its_own() -> None:
+    old = document(function("f", closed({"p": {"enum": ["x\n~ other  breaking: nothing", "z"]}})))
+    new = document(function("f", closed({"p": {"enum": ["z"]}})))
+    lines = describe(diff(old, new), documents=Documents(old, new))
+    assert not any("\n" in line or line.startswith("~ other") for line in lines)
 
 
 def test_markdown_is_harmless_whatever_a_document_says() -> None:

@@ -173,9 +173,7 @@ def test_a_chain_of_ten_thousand_references() -> None:
     }
     source["components"]["schemas"] |= links | {"L10000": {"type": "string"}}
     source["components"]["schemas"]["Pet"]["properties"]["chain"] = {"$ref": "#/components/schemas/L0"}
-    with pytest.raises(
-        ToolDocumentError, match="goes deeper than 64 levels once its references are followed"
-    ):
+    with pytest.raises(ToolDocumentError, match="goes deeper than 64 levels"):
         read(source)
 
 
