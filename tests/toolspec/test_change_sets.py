@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt
 from hypothesis import given
 from jsonschema import Draft202012Validator
+from markdown_it import MarkdownIt
 
 from adaptman.toolspec.changes import ChangeClass, ChangeSet
 from adaptman.toolspec.describe import Documents, describe, markdown
