@@ -28,6 +28,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_length": (1, _FINITE),
     "checkpoint_every": (1, _FINITE),
     "seed": (0, 2**32 - 1),
+    "kl_new": (0, _FINITE),
+    "mask_surprising": (0, _FINITE),
     "lora.rank": (1, _FINITE),
     "lora.alpha": (1, _FINITE),
     "replay.coeff": (0, _FINITE),
@@ -67,6 +69,11 @@ class ReplayRecipe:
     """Longest sample, in tokens that the model generates."""
     top_k: int = 64
     """Teacher log-probabilities kept a token; the rest of the mass is one class, the tail."""
+    teacher: Literal["cached", "live"] = "cached"
+    """Of the KL: `cached`: the `top_k` kept while sampling; `live`: the old model runs again, its whole
+    vocabulary counts."""
+    mix: Literal["add", "replace"] = "add"
+    """`add`: replay beside `batch_size` new examples; `replace`: in the place of some of them."""
     free: float = 1.0
     """Weight of samples from the beginning-of-sequence token alone (the paper's)."""
     chat: float = 2.0
@@ -101,6 +108,13 @@ class Recipe:
     """Of the matrix products; weights, gradients and optimiser are fp32 in both."""
     seed: int = 0
     """Seed of initialisation, order and sampling."""
+    kl_new: float = 0.0
+    """Weight of KL(old model ‖ new model) on the answers of the new examples (the paper's `kl_dwn`)."""
+    entropy_weight: bool = False
+    """Weigh each new token by the entropy of the 20 most likely ones (EAFT, arXiv 2601.02151)."""
+    mask_surprising: float = 0.0
+    """New tokens whose perplexity under the old model is above this are not learned (STM, arXiv 2501.14315,
+    there 2.5); 0: all are."""
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     """The adapter."""
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
@@ -133,6 +147,19 @@ class Recipe:
             raise TrainingError(
                 "recipe: the weights `replay.free`, `replay.chat` and `replay.tools` are all 0"
             )
+
+        if replay.kind != "none" and replay.mix == "replace" and replay.batch_size >= self.batch_size:
+            raise TrainingError(
+                f"recipe: `replay.batch_size` {replay.batch_size} leaves no room for new examples in "
+                f"`batch_size` {self.batch_size}",
+                hint="replay fewer samples a step, or beside the new examples with `replay.mix=add`",
+            )
+
+    @property
+    def new_batch_size(self) -> int:
+        """New examples at each step: replay that replaces takes some of their places."""
+        replaces = self.replay.kind != "none" and self.replay.mix == "replace"
+        return self.batch_size - self.replay.batch_size * replaces
 
     @property
     def drawn(self) -> ReplayRecipe:
@@ -223,7 +250,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
             raise TrainingError(f"{where}: a list of names was expected, found {value!r}")
         return tuple(value)
     wanted = (int, float) if hint is float else hint
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or isinstance(value, bool) != (hint is bool):
         raise TrainingError(f"{where}: {hint.__name__} was expected, found {value!r}")
     try:
         return hint(value)

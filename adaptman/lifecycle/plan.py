@@ -68,7 +68,7 @@ class UpdatePlan:
     @property
     def examples_seen(self) -> int:
         """New examples that training sees, repeats counted."""
-        return self.recipe.steps * self.recipe.batch_size
+        return self.recipe.steps * self.recipe.new_batch_size
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
