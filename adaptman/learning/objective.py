@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -57,24 +58,43 @@ class Objective:
         self._marks: dict[int, Marks] = {}
         self._teacher: dict[str, Tensor] = {}
 
-    def prepare(self, examples: Sequence[Encoded]) -> None:
-        """Ask the old model what the recipe wants to know of it; the parameters must still be its own."""
+    def prepare(
+        self, examples: Sequence[Encoded], replayed: Sequence[ReplaySample]
+    ) -> tuple[ReplaySample, ...]:
+        """Ask the old model what the recipe wants to know of it; the parameters must still be its own.
+
+        The replay comes back with a teacher for each sample, where the recipe needs one.
+        """
         recipe = self._recipe
-        if recipe.replay.kind != "none" and recipe.replay.loss == "kl" and recipe.replay.teacher == "live":
+        drift = recipe.replay.loss == "kl" and bool(replayed)
+        if drift and recipe.replay.teacher == "live":
             self._teacher = {name: value.detach().clone() for name, value in self._parameters.items()}
         if recipe.kl_new or recipe.mask_surprising:
-            with torch.no_grad():
-                self._mark(examples)
+            marks = self._asked([(item.ids, range(item.prompt_length, len(item.ids))) for item in examples])
+            self._marks = dict(enumerate(marks))
+        untaught = [i for i, sample in enumerate(replayed) if not sample.teacher.ids_TK.shape[1]]
+        if not drift or self._teacher or not untaught:
+            return tuple(replayed)
+        asked = self._asked([(replayed[i].ids, replayed[i].positions.tolist()) for i in untaught])
+        taught = {
+            i: replace(replayed[i], teacher=mark.teacher) for i, mark in zip(untaught, asked, strict=True)
+        }
+        return tuple(taught.get(i, sample) for i, sample in enumerate(replayed))
 
-    def _mark(self, examples: Sequence[Encoded]) -> None:
-        rows = [item.ids[:-1] for item in examples]
+    @torch.no_grad()
+    def _asked(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Marks]:
+        """What the old model says of tokens at some positions of each text."""
+        rows = [ids[:-1] for ids, _ in texts]
+        found: dict[int, Marks] = {}
         for indices in budgeted(rows, PASS_TOKENS):
             with self._autocast():
                 states = self._read([rows[i] for i in indices])
             for at, index in enumerate(indices):
-                item = examples[index]
-                hidden_TD = self._at(states, states.rows[at][item.prompt_length - 1 :])
-                self._marks[index] = self._marks_of(hidden_TD, torch.tensor(item.ids[item.prompt_length :]))
+                ids, positions = texts[index]
+                before = torch.tensor([position - 1 for position in positions])
+                targets_T = torch.tensor([ids[position] for position in positions])
+                found[index] = self._marks_of(self._at(states, states.rows[at][before]), targets_T)
+        return [found[index] for index in range(len(texts))]
 
     def _marks_of(self, hidden_TD: Tensor, targets_T: Tensor) -> Marks:
         logits_TV = (hidden_TD @ self._head_VD.T).float()

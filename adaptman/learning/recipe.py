@@ -28,11 +28,13 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_length": (1, _FINITE),
     "checkpoint_every": (1, _FINITE),
     "seed": (0, 2**32 - 1),
+    "interpolate": (0, 1),
     "kl_new": (0, _FINITE),
     "mask_surprising": (0, _FINITE),
     "lora.rank": (1, _FINITE),
     "lora.alpha": (1, _FINITE),
     "replay.coeff": (0, _FINITE),
+    "replay.share": (0, 1),
     "replay.free": (0, _FINITE),
     "replay.chat": (0, _FINITE),
     "replay.tools": (0, _FINITE),
@@ -53,16 +55,22 @@ class LoraRecipe:
 
 @dataclass(frozen=True)
 class ReplayRecipe:
-    """Replay that the model generates itself (Marek et al., arXiv 2605.26097)."""
+    """What stands beside the new examples, so that the model stays what it was."""
 
-    kind: Literal["self", "none"] = "self"
-    """`self`: samples of the version the update starts from; `none`: no replay."""
+    kind: Literal["self", "opr", "ssr", "exemplar", "none"] = "self"
+    """`self`: samples of the version the update starts from (Marek et al., arXiv 2605.26097); `opr`: its own
+    right answers to a share of the earlier requests (arXiv 2605.29495); `ssr`: requests that the base writes
+    from a few earlier ones, and its answers (arXiv 2403.01244); `exemplar`: a share of the earlier examples
+    themselves; `none`: no replay."""
     loss: Literal["kl", "ce"] = "kl"
     """`kl`: KL(old model ‖ new model) over the sample; `ce`: next-token loss on the sample."""
     coeff: float = 10.0
     """Weight of the replay loss beside the loss on new examples."""
     samples: int = 144
-    """Samples drawn before training starts, or fewer where training would not see them all."""
+    """Samples of `self` and `ssr` drawn before training starts, or fewer where training would not see them
+    all."""
+    share: float = 0.1
+    """Part of each earlier update's examples that `exemplar` replays, `opr` answers and `ssr` begins from."""
     batch_size: int = 4
     """Samples replayed at each step."""
     max_tokens: int = 64
@@ -115,6 +123,12 @@ class Recipe:
     mask_surprising: float = 0.0
     """New tokens whose perplexity under the old model is above this are not learned (STM, arXiv 2501.14315,
     there 2.5); 0: all are."""
+    adapter: Literal["continue", "grow", "fresh", "full"] = "continue"
+    """`continue`: the parent's adapter goes on; `grow`: it is widened to `lora.rank` first; `fresh`: a new
+    one from the base, for this update alone; `full`: all weights but the embeddings are trained, and the
+    version has a checkpoint of its own."""
+    interpolate: float = 1.0
+    """After training, weights this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     """The adapter."""
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
@@ -136,7 +150,7 @@ class Recipe:
             raise TrainingError("recipe: `lr` and `max_grad_norm` must be above 0")
         replay = self.replay
         if (
-            replay.kind == "self"
+            replay.kind != "none"
             and min(replay.samples, replay.batch_size, replay.max_tokens, replay.top_k) < 1
         ):
             raise TrainingError(

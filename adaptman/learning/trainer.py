@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adaptman.errors import TrainingError
-from adaptman.learning import lora, models
+from adaptman.learning import adapters, lora, models
 from adaptman.learning.chat import Encoded
 from adaptman.learning.limits import disk_told, memory_told
 from adaptman.learning.objective import Objective
@@ -28,6 +28,7 @@ from adaptman.learning.replay import ReplaySample, ReplaySet
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -49,9 +50,10 @@ class StepMetrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves: the adapter directory (safetensors) and its curves."""
+    """What a training leaves: the directory of the adapter (safetensors), or of a whole checkpoint where the
+    recipe says `adapter: full`, and the curves."""
 
-    adapter: Path
+    weights: Path
     curves: Series
     new_tokens: int
     replay_tokens: int
@@ -78,14 +80,14 @@ def train(
     """
     _check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
-    model = _trainable(base, parent_adapter, recipe)
-    if model.device.type == "cpu":
+    model = adapters.trainable(base, parent_adapter, recipe)
+    if recipe.adapter != "full" and model.device.type == "cpu":
         lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     replayed = replay.samples if replay else ()
     longest = max([len(row.ids) for row in examples] + [len(row.ids) for row in replayed])
     fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
     run = _Run(model, recipe, workdir, fingerprint, longest=longest)
-    run.objective.prepare(examples)
+    replayed = run.objective.prepare(examples, replayed)
     run.restore()
     order = _Order(len(examples), recipe.new_batch_size, recipe.seed)
     replay_order = _Order(len(replayed), recipe.replay.batch_size, recipe.seed + 1)
@@ -99,9 +101,8 @@ def train(
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
             run.save()
-    adapter = workdir / "adapter"
-    _save_adapter(model, adapter)
-    return Trained(adapter, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
+    weights = _saved(model, base, parent_adapter, recipe, workdir)
+    return Trained(weights, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
 
 
 class _Order:
@@ -126,15 +127,21 @@ class _Run:
     """The state of a training: model, optimiser, position and curves."""
 
     def __init__(
-        self, model: PeftModel, recipe: Recipe, workdir: Path, fingerprint: str, *, longest: int
+        self,
+        model: PeftModel | PreTrainedModel,
+        recipe: Recipe,
+        workdir: Path,
+        fingerprint: str,
+        *,
+        longest: int,
     ) -> None:
         self.model, self.recipe, self.workdir, self.fingerprint = model, recipe, workdir, fingerprint
         self.parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
         )
-        inner = model.get_base_model()
-        self.head_VD = models.head_weight(inner).detach()  # type: ignore[arg-type]
+        inner = adapters.inner_of(model)
+        self.head_VD = models.head_weight(inner).detach()
         read = RowReader(inner.base_model, longest=longest)
         self.objective = Objective(recipe, read, self.head_VD, self.parameters, self._autocast)
         self.step, self.new_tokens, self.replay_tokens, self.seconds = 0, 0, 0, 0.0
@@ -238,26 +245,27 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * (recipe.lr_floor + (1 - recipe.lr_floor) * max(0.0, left))
 
 
-def _trainable(base: Path, parent_adapter: Path | None, recipe: Recipe) -> PeftModel:
-    if parent_adapter is not None:
-        return models.load_trainable(base, parent_adapter)
-    from peft import LoraConfig, get_peft_model
+def _saved(model: Any, base: Path, parent_adapter: Path | None, recipe: Recipe, workdir: Path) -> Path:
+    """Write what was trained, moved back towards the parent where the recipe says so."""
+    if recipe.adapter == "full":
+        return _saved_whole(model, base, parent_adapter, recipe.interpolate, workdir / "checkpoint")
+    target = workdir / "adapter"
+    adapters.save(model, target)
+    if recipe.interpolate < 1:
+        adapters.interpolate(
+            None if recipe.adapter == "fresh" else parent_adapter, target, recipe.interpolate
+        )
+    return target
 
-    lora = recipe.lora
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=list(lora.targets),
-        task_type="CAUSAL_LM",
-        lora_dropout=0.0,
-    )
-    try:
-        return get_peft_model(models.load(base).model, config)
-    except ValueError as error:
-        raise TrainingError(
-            f"the adapter does not fit the model: {str(error).splitlines()[0]}",
-            hint="name the model's linear layers with `--set lora.targets='[\"q_proj\", …]'`",
-        ) from error
+
+def _saved_whole(model: Any, base: Path, parent_adapter: Path | None, share: float, target: Path) -> Path:
+    before = models.load(base, parent_adapter)
+    if share < 1:
+        with torch.no_grad():
+            for old, new in zip(before.model.parameters(), model.parameters(), strict=True):
+                new.lerp_(old.to(new.device), 1 - share)
+    models.save(model, before.tokenizer, target)
+    return target
 
 
 def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
@@ -271,18 +279,6 @@ def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
             )
         if len(example.ids) <= example.prompt_length:
             raise TrainingError(f"example {index + 1} has an empty answer")
-
-
-def _save_adapter(model: PeftModel, target: Path) -> None:
-    with disk_told(target):
-        model.save_pretrained(str(target), safe_serialization=True)
-    config = target / "adapter_config.json"
-    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    # The base is named by digest in the registry; a path of this machine would make equal adapters differ.
-    values["base_model_name_or_path"] = None
-    values["target_modules"] = sorted(values["target_modules"])
-    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (target / "README.md").unlink(missing_ok=True)
 
 
 def _fingerprint(

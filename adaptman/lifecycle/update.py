@@ -235,7 +235,7 @@ def _record_candidate(
 ) -> ModelVersion:
     """Artifacts first, each durable in the store; then one transaction that names them."""
     store = workspace.store
-    tree = store.put_tree(trained.adapter)
+    tree = store.put_tree(trained.weights)
     size = sum(entry.size for entry in store.tree(tree).values())
     curves = store.put_bytes(json.dumps({"series": trained.curves}).encode())
     replayed = store.put_bytes(replay.to_bytes()) if replay else None
