@@ -4,10 +4,12 @@
     ├── SettingsError             a setting or `adaptman.toml` that cannot be used
     ├── WorkspaceError            the home directory is missing, not writable, or of another age
     ├── ToolDocumentError         a tool document that cannot be read
+    ├── SourceError               tools cannot be had where they live
     ├── ExampleError              training examples that cannot be used
     ├── SuiteError                a suite file that cannot be read or scored
     ├── ArtifactError             an object is missing, damaged or cannot be written
     ├── ModelError                a checkpoint that cannot be loaded, converted or exported
+    ├── RenderingError            a version was trained to read other bytes than are rendered today
     ├── TrainingError             replay or fine-tuning cannot go on
     ├── BusyError                 somebody else holds the model line
     ├── SignatureError            a key that cannot be used, or an envelope that is none
@@ -45,6 +47,10 @@ class ToolDocumentError(AdaptmanError):
     """A tool document that cannot be read."""
 
 
+class SourceError(AdaptmanError):
+    """Tools cannot be had where they live: a server does not answer, a module cannot be loaded."""
+
+
 class ExampleError(AdaptmanError):
     """Training examples that cannot be used."""
 
@@ -59,6 +65,10 @@ class ArtifactError(AdaptmanError):
 
 class ModelError(AdaptmanError):
     """A checkpoint that cannot be loaded, converted or exported."""
+
+
+class RenderingError(AdaptmanError):
+    """A version was trained to read other bytes than are rendered today, or it is not on record which."""
 
 
 class TrainingError(AdaptmanError):

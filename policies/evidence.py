@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+_OF_CHANGES = ("stale", "champion_stale")
 
 
 class SuiteEvidence(BaseModel):
@@ -46,3 +48,12 @@ class SuiteEvidence(BaseModel):
     """Cases that were not asked any more; the figures are those of the others, answered by both."""
     settled_under: str | None = None
     """The digest of the policy that refuses the suite whatever the unanswered cases would have given."""
+    stale: dict[str, tuple[int, int]] | None = None
+    """By rule of the change that a case was made from: the candidate's stale replies, and the cases."""
+    champion_stale: dict[str, tuple[int, int]] | None = None
+    """The same of the champion."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_no_suite_asked(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = plain(self)
+        return {name: value for name, value in told.items() if value is not None or name not in _OF_CHANGES}

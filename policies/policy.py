@@ -18,7 +18,7 @@ from policies.errors import PolicyError
 from policies.promotion import PromotionRule, digest_of
 from policies.yamltext import read_mapping, told
 
-Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift", "custom"]
+Kind = Literal["target", "tools", "irrelevance", "format", "general", "drift", "custom", "context"]
 
 RETENTION = "retention"  # the built-in file that is not about promotion
 

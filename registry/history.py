@@ -85,6 +85,7 @@ def _newest_runs(model_id: int) -> Executable:
             col(SuiteRun.version_id), col(Suite.name), col(Suite.kind), col(Suite.suite_digest),
             col(SuiteRun.metric), col(Suite.higher_is_better), col(SuiteRun.value), col(SuiteRun.low),
             col(SuiteRun.high), col(SuiteRun.n), col(SuiteRun.complete), col(SuiteRun.created_at),
+            col(SuiteRun.figures),
         )
         .join(Suite, col(Suite.id) == col(SuiteRun.suite_id))
         .where(col(SuiteRun.id).in_(newest))

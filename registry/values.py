@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from registry.states import VersionState
 from registry.tables import (
@@ -79,6 +79,7 @@ class HistoryRow(NamedTuple):
     n: int
     complete: bool
     created_at: datetime
+    figures: dict[str, Any] | None
 
 
 class HistoryMark(NamedTuple):

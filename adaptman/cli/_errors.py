@@ -18,6 +18,7 @@ from typing import NamedTuple, TextIO
 import click
 
 EXIT_DOMAIN = 1
+EXIT_DRIFT = 4
 EXIT_INTERRUPTED = 130
 
 

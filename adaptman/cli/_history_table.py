@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -66,10 +66,35 @@ def _courses(view: HistoryView) -> str:
         rows.append(
             [line.label + ("" if line.higher_is_better else " ↓"), _value(cell), course(line, view.versions)]
         )
+        rows += _stale_rows(line, view)
     room = _course_room(header, rows)
     for row in (header, *rows):
         row[-1] = row[-1] if room is None or len(row[-1]) <= room else f"…{row[-1][-room + 1 :]}"
     return table(header, rows, right=(1,))
+
+
+def _stale_rows(line: SuiteLine, view: HistoryView) -> Iterator[list[str]]:
+    """Stale calls by rule: how many of the champion's answers were in the form of before, and the course."""
+    champion = view.champion
+    for rule in sorted({rule for cell in line.cells.values() for rule in cell.stale}):
+        shares = [_share(line.cells.get(version.number), rule) for version in view.versions]
+        now = _share(line.cells.get(champion.number), rule) if champion else None
+        bars = "".join(_ABSENT if one is None else BARS[min(int(one.rate * 8), 7)] for one in shares)
+        value = _ABSENT if now is None else f"{now.stale}/{now.cases}"
+        yield [f"  stale, {rule.replace('-', ' ')} ↓", value, bars if len(bars.strip(_ABSENT)) > 1 else ""]
+
+
+class _Share(NamedTuple):
+    stale: int
+    cases: int
+
+    @property
+    def rate(self) -> float:
+        return self.stale / self.cases
+
+
+def _share(cell: Cell | None, rule: str) -> _Share | None:
+    return None if cell is None or rule not in cell.stale else _Share(*cell.stale[rule])
 
 
 def _course_room(header: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:

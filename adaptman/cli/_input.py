@@ -13,6 +13,13 @@ LARGEST_INPUT = 64 << 20
 """Bytes after which a file is not read on; the readers have limits of their own below it."""
 
 
+ACCEPT_RENDERING = click.option(
+    "--accept-rendering",
+    is_flag=True,
+    help="Go on where a version was trained to read other bytes than are rendered today.",
+)
+
+
 class Input(NamedTuple):
     """The bytes of a file and how messages call it."""
 

@@ -22,12 +22,16 @@ def echo_evaluation(evaluation: Evaluation | None) -> None:
         for result in evaluation.results:
             interval = f"{result.low:.2f} … {result.high:.2f}, n {result.n}"
             click.echo(f"  {result.suite_name}: {result.value:.2f} ({interval})")
+            for rule, (stale, cases) in result.stale.items():
+                click.echo(f"      stale, {rule.replace('-', ' ')}: {stale} of {cases}")
         _echo_tools(evaluation)
         return
-    from adaptman.lifecycle.promote import reason_lines
+    from adaptman.lifecycle.promote import reason_lines, stale_lines
 
     told = evaluation.decision.to_dict()
     click.echo(plain("\n".join(reason_lines(told["reasons"]))))
+    for line in stale_lines(told["evidence"]):
+        click.echo(plain(line))
     for warning in told["warnings"]:
         click.echo(plain(f"  ! {warning}"))
     _echo_tools(evaluation)

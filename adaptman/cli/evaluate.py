@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from adaptman.cli._context import App, pass_app
+from adaptman.cli._input import ACCEPT_RENDERING
 from adaptman.cli._judged import echo_evaluation, evaluation_dict
 from adaptman.cli._output import json_option, note, print_json
 
@@ -15,9 +16,12 @@ from adaptman.cli._output import json_option, note, print_json
 @click.option(
     "--stop-early", is_flag=True, help="End a suite as soon as the version is refused on it for certain."
 )
+@ACCEPT_RENDERING
 @json_option
 @pass_app
-def evaluate(app: App, number: int, again: bool, stop_early: bool, as_json: bool) -> None:
+def evaluate(
+    app: App, number: int, again: bool, stop_early: bool, accept_rendering: bool, as_json: bool
+) -> None:
     """Run the suites on a version and judge it.
 
     Results that stand for the same weights and the same suite are not computed again, and an evaluation that
@@ -31,7 +35,14 @@ def evaluate(app: App, number: int, again: bool, stop_early: bool, as_json: bool
     workspace = app.workspace()
     try:
         with TerminalProgress() as progress:
-            done = use_case.evaluate(workspace, number, again=again, stop_early=stop_early, progress=progress)
+            done = use_case.evaluate(
+                workspace,
+                number,
+                again=again,
+                stop_early=stop_early,
+                accept_rendering=accept_rendering,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         note("stopped; the same command goes on where it was")
         raise

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Entry] = {
     "init": Entry("init", "Make a workspace and register its base model."),
     "schema": Entry("schema", "Register tool documents and see what changed."),
     "format": Entry("format", "Show the output formats: how calls are written."),
+    "examples": Entry("examples", "Migrate, import, check and split training examples."),
     "suite": Entry("suite", "Register regression suites, or import them."),
     "update": Entry("update", "Teach the model a tool or format update."),
     "evaluate": Entry("evaluate", "Run the suites on a version and judge it."),

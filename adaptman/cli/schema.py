@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptman.cli._context import App, pass_app
-from adaptman.cli._input import parse_renames, read_input
+from adaptman.cli._errors import EXIT_DRIFT
+from adaptman.cli._github import annotation_lines
+from adaptman.cli._input import parse_renames
 from adaptman.cli._output import json_option, note, pairs, plain, print_json, short_digest, short_time, table
+from adaptman.cli._source import read_source, source_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from adaptman.lifecycle.schema import SchemaRegistration
+    from adaptman.lifecycle.schema_check import Threshold
     from adaptman.toolspec.changes import ChangeSet
     from registry.tables import ToolSchema
 
@@ -42,7 +46,7 @@ def schema() -> None:
 
 
 @schema.command()
-@click.argument("file", metavar="FILE")
+@source_options
 @click.option(
     "--note", "remark", default="", metavar="TEXT", help="Why the document changed, for the record."
 )
@@ -50,16 +54,23 @@ def schema() -> None:
 @json_option
 @pass_app
 def register(
-    app: App, file: str, remark: str, renamed: dict[str, str], not_renamed: tuple[str, ...], as_json: bool
+    app: App,
+    /,
+    remark: str,
+    renamed: dict[str, str],
+    not_renamed: tuple[str, ...],
+    as_json: bool,
+    **source: Any,
 ) -> None:
     """Register the tool document FILE (- for standard input) and print what changed.
 
-    OpenAI, Anthropic, MCP, Hugging Face and bare JSON Schema documents are told apart by their shape.
+    OpenAI, Anthropic, MCP, Hugging Face and bare JSON Schema documents are told apart by their shape. Instead
+    of FILE, a live MCP server (--mcp) or Python functions (--python).
     """
     from adaptman.lifecycle.outbox import start_delivery
     from adaptman.lifecycle.schema import register_schema
 
-    given = read_input(file)
+    given = read_source(**source)
     workspace = app.workspace()
     done = register_schema(
         workspace, given.data, given.origin, note=remark, renamed=renamed, not_renamed=not_renamed
@@ -129,6 +140,54 @@ def diff(
         return
     note(f"schema {found.old} → {found.new}")
     _print_changes(found.changes)
+
+
+@schema.command()
+@source_options
+@click.option(
+    "--fail-on",
+    type=click.Choice(["breaking", "meaning", "habit"]),
+    default="breaking",
+    show_default=True,
+    help="Exit with 4 for changes of this class, or graver ones.",
+)
+@click.option("--github", is_flag=True, help="Print annotations for GitHub Actions beside it.")
+@_renames
+@json_option
+@pass_app
+def check(
+    app: App,
+    /,
+    fail_on: Threshold,
+    github: bool,
+    renamed: dict[str, str],
+    not_renamed: tuple[str, ...],
+    as_json: bool,
+    **source: Any,
+) -> None:
+    """Compare FILE, a live MCP server or Python functions with what the champion was taught.
+
+    Exit code 0: the same, or changes below --fail-on; 4: changes at or above it; 1: it could not be checked,
+    which is never clean. What could not be decided counts as breaking. Nothing is recorded.
+    """
+    from adaptman.lifecycle.schema_check import check_schema
+
+    given = read_source(**source)
+    found = check_schema(
+        app.workspace(), given.data, given.origin, fail_on=fail_on, renamed=renamed, not_renamed=not_renamed
+    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        note(f"{found.origin} against schema {found.schema}, which version {found.champion} was taught")
+        _print_changes(found.changes)
+        if found.drift:
+            note(f"drift: {found.worst} (fails on {fail_on})")
+    if github:
+        for line in annotation_lines(found):
+            click.echo(line, err=as_json)
+    if found.drift:
+        click.get_current_context().exit(EXIT_DRIFT)
 
 
 def _print_registration(done: SchemaRegistration) -> None:

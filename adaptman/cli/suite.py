@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptman.cli._context import App, pass_app
+from adaptman.cli._generate import generate
 from adaptman.cli._input import read_input
 from adaptman.cli._output import json_option, note, pairs, print_json, short_digest, short_time, table
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from adaptman.lifecycle.suites import SuiteImport
     from registry.tables import Suite
 
-KINDS = ("target", "tools", "irrelevance", "format", "general", "drift", "custom")
+KINDS = ("target", "tools", "irrelevance", "format", "general", "drift", "custom", "context")
 
 
 @click.group()
@@ -102,6 +103,9 @@ def show(app: App, name: str, as_json: bool) -> None:
         click.echo(table(["tool", "cases", right], [_tool_cells(one) for one in found.by_tool], right=(1, 2)))
         click.echo()
     click.echo(table(["case", "last message", "accepted"], [_case_cells(case) for case in found.suite.cases]))
+
+
+suite.add_command(generate)
 
 
 @suite.group(name="import")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptman.cli._context import App, pass_app
+from adaptman.cli._input import ACCEPT_RENDERING
 from adaptman.cli._judged import echo_evaluation, evaluation_dict
 from adaptman.cli._output import json_option, note, pairs, print_json
 
@@ -42,6 +43,7 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="A setting of the recipe, such as lr=5e-4 or replay.kind=none. May be repeated.",
         ),
         click.option("--note", "text", metavar="TEXT", default="", help="A note that the version keeps."),
+        ACCEPT_RENDERING,
     ]
     for option in reversed(options):
         command = option(command)
@@ -121,6 +123,7 @@ def plan_text(made: UpdatePlan) -> str:
     return pairs(
         [
             ("update", f"version {made.parent.number} → a candidate for tool schema {made.schema.number}"),
+            ("rendering", f"accepted: {told}" if (told := made.rendering.told) else ""),
             ("changes", counts + (" (breaking)" if made.changes.breaking else "")),
             (
                 "learn",
@@ -163,7 +166,12 @@ def _replay_text(made: UpdatePlan) -> str:
 
 
 def _request(
-    schema: int, examples: Path, fmt: str | None, settings: tuple[str, ...], text: str
+    schema: int,
+    examples: Path,
+    fmt: str | None,
+    settings: tuple[str, ...],
+    text: str,
+    accept_rendering: bool,
 ) -> UpdateRequest:
     from adaptman.lifecycle.plan import UpdateRequest
 
@@ -171,4 +179,4 @@ def _request(
         if "=" not in setting:
             raise click.BadParameter(f"`{setting}` is not NAME=VALUE", param_hint="--set")
     values = dict(setting.split("=", 1) for setting in settings)
-    return UpdateRequest(schema, examples, fmt, values, text)
+    return UpdateRequest(schema, examples, fmt, values, text, accept_rendering)

@@ -1,8 +1,9 @@
-"""`adaptman version`: list versions, show one, trace, export, sign, verify and discard it."""
+"""`adaptman version`: list versions, show one, render, trace, export, sign, verify and discard it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from adaptman.cli._history_table import figure
 from adaptman.cli._output import (
     json_option,
     jsonable,
+    note,
     pairs,
     plain,
     print_json,
@@ -22,6 +24,7 @@ from adaptman.cli._output import (
 )
 
 if TYPE_CHECKING:
+    from adaptman.lifecycle.rendering import ExampleLine, ShownRendering
     from adaptman.lifecycle.signing import Verification
     from adaptman.lifecycle.versions import Judgement, NamedRun, VersionDetails, VersionLine
     from registry.tables import Signature
@@ -31,7 +34,7 @@ NUMBER = click.argument("number", type=click.IntRange(min=1), metavar="N")
 
 @click.group()
 def version() -> None:
-    """List versions, show one, trace, export, sign, verify and discard it."""
+    """List versions, show one, render, trace, export, sign, verify and discard it."""
 
 
 @version.command(name="list")
@@ -71,6 +74,66 @@ def show(app: App, number: int, as_json: bool) -> None:
         click.echo(pairs([(key, _brief(value)) for key, value in details.row.recipe.items()]))
     for one in details.decisions[-1:]:
         click.echo("\n" + _decision_text(one))
+
+
+def _example_line(_: click.Context, param: click.Parameter, value: str | None) -> ExampleLine | None:
+    """`FILE:LINE`."""
+    if value is None:
+        return None
+    from adaptman.lifecycle.rendering import ExampleLine
+
+    path, separator, line = value.rpartition(":")
+    if not separator or not path or not (line.isascii() and line.isdigit()) or int(line) < 1:
+        raise click.BadParameter(f"`{value}` is not of the form FILE:LINE", param=param)
+    return ExampleLine(Path(path), int(line))
+
+
+@version.command()
+@NUMBER
+@click.option(
+    "--example",
+    callback=_example_line,
+    metavar="FILE:LINE",
+    help="An example of training instead, with the tools that it shows.",
+)
+@click.option("--recorded", is_flag=True, help="What it was trained to read, from the record.")
+@json_option
+@pass_app
+def render(app: App, number: int, example: ExampleLine | None, recorded: bool, as_json: bool) -> None:
+    """Print what version N reads, byte for byte.
+
+    That is a made-up conversation under the tools of its update, in its output format and the model's chat
+    template, as training and serving render it. On stdout nothing is added; on a terminal, what would be
+    learned is green, and control characters are shown. Whether the version was trained to read just this is
+    told on stderr.
+    """
+    from adaptman.lifecycle.rendering import show_rendering
+
+    if example is not None and recorded:
+        raise click.UsageError("--example and --recorded exclude each other")
+    shown = show_rendering(app.workspace(), number, example=example, recorded=recorded)
+    if as_json:
+        print_json(shown.to_dict())
+        return
+    _print_rendering(shown)
+
+
+def _print_rendering(shown: ShownRendering) -> None:
+    text = shown.rendering
+    if sys.stdout.isatty():
+        click.echo(plain(text.prompt) + click.style(plain(text.answer), fg="green"))
+    else:
+        sys.stdout.buffer.write(text.text.encode())
+    counts = f"{len(text.ids)} tokens, the last {len(text.answer_ids)} of them learned"
+    note(plain(f"\n{counts}; render digest {short_digest(text.digest)}, {_as_recorded(shown)}"))
+
+
+def _as_recorded(shown: ShownRendering) -> str:
+    if shown.check.recorded is None:
+        return "none is on record"
+    if shown.check.difference is not None:
+        return shown.check.told
+    return f"version {shown.check.number} reads what it was trained to read"
 
 
 @version.command()
@@ -213,6 +276,7 @@ def _facts(details: VersionDetails) -> list[tuple[str, str]]:
         ("parent", "" if details.parent is None else f"version {details.parent}"),
         ("base digest", row.base_digest),
         *_ingredients(details, short=False),
+        ("rendering", row.rendering_digest or ""),
         ("made", short_time(row.created_at) + (f" by {row.author}" if row.author else "")),
         ("finished", short_time(row.finished_at)),
         *(("signed", _signature(one)) for one in details.signatures),
@@ -262,11 +326,12 @@ def _verdict(one: Judgement) -> str:
 
 
 def _decision_text(one: Judgement) -> str:
-    from adaptman.lifecycle.promote import reason_lines
+    from adaptman.lifecycle.promote import reason_lines, stale_lines
 
     lines = [
         click.style("decision", bold=True) + f"  {_verdict(one)}",
         *map(plain, reason_lines(one.row.reasons)),
+        *map(plain, stale_lines(one.row.evidence)),
     ]
     lines += [plain(f"  ! {warning}") for warning in one.row.warnings]
     lines += [

@@ -37,9 +37,12 @@ class DemoFiles:
     target_1: Path
     general: Path
     tools_2: Path
+    requests: Path
+    """Of the tools that will change, in the form of before: what a team has when its tools change."""
+    held_out: Path
+    """Others like them, and of the tools that stay, that nothing is trained on."""
     examples_2: Path
-    target_2: Path
-    tools_kept: Path
+    """Where the requests go in their new form; a command of the story writes it."""
     source: str
     counts: Mapping[str, int] = field(default_factory=dict)
     """Entries by file name: tools, examples or cases."""
@@ -76,7 +79,8 @@ def prepare(folder: Path, *, seed: int = 0) -> DemoFiles:
     updates = tool_updates()
     tools = [case.tool for case in in_order((*split.training, *split.held_out))]
     new_tools = changed_tools(tools, updates)
-    learned, held_out = _second_update(updates, new_tools, seed)
+    learned, asked = _second_update(updates, tools, seed)
+    held_out: list[Answerable] = [*asked, *split.held_out]
     first = [example(case) for case in split.training]
     random.Random(f"order/{seed}").shuffle(first)
 
@@ -89,9 +93,8 @@ def prepare(folder: Path, *, seed: int = 0) -> DemoFiles:
         ),
         "general.jsonl": _write_general(folder / "general.jsonl"),
         "tools-2.json": _write_document(folder / "tools-2.json", new_tools),
-        "examples-2.jsonl": _write_lines(folder / "examples-2.jsonl", map(example, learned)),
-        "target-2.jsonl": _write_lines(folder / "target-2.jsonl", map(suite_case, held_out)),
-        "tools-kept.jsonl": _write_lines(folder / "tools-kept.jsonl", map(suite_case, split.held_out)),
+        "requests-1.jsonl": _write_lines(folder / "requests-1.jsonl", map(example, learned)),
+        "held-out-1.jsonl": _write_lines(folder / "held-out-1.jsonl", map(suite_case, held_out)),
     }
     return _files(folder, counts)
 
@@ -157,13 +160,13 @@ def suite_case(case: Answerable) -> dict[str, Any]:
 def _second_update(
     updates: Sequence[ToolUpdate], tools: Sequence[Mapping[str, Any]], seed: int
 ) -> tuple[list[Request], list[Request]]:
-    """The requests for the changed tools, those to learn from in shuffled order, then those held out."""
+    """The requests for the tools that change, those to learn from in shuffled order, then those held out."""
     by_name = {tool["function"]["name"]: tool for tool in tools}
     chance = random.Random(f"second/{seed}")
     learned: list[Request] = []
     held_out: list[Request] = []
     for update in updates:
-        new, kept_back = requests(update, by_name[update.rename or update.tool], chance)
+        new, kept_back = requests(update, by_name[update.tool], chance)
         learned += new
         held_out += kept_back
     chance.shuffle(learned)
@@ -229,9 +232,9 @@ def _files(folder: Path, counts: Mapping[str, int]) -> DemoFiles:
         target_1=folder / "target-1.jsonl",
         general=folder / "general.jsonl",
         tools_2=folder / "tools-2.json",
+        requests=folder / "requests-1.jsonl",
+        held_out=folder / "held-out-1.jsonl",
         examples_2=folder / "examples-2.jsonl",
-        target_2=folder / "target-2.jsonl",
-        tools_kept=folder / "tools-kept.jsonl",
         source=bfcl.source(),
         counts=counts,
     )

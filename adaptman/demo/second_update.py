@@ -59,7 +59,7 @@ class ToolUpdate:
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a changed tool, with the accepted values of each parameter as BFCL writes them."""
+    """A request for a tool that will change, with the accepted values of each parameter before it does."""
 
     id: str
     question: str
@@ -99,25 +99,55 @@ def changed_tools(tools: Sequence[Mapping[str, Any]], updates: Sequence[ToolUpda
 def requests(
     update: ToolUpdate, tool: Mapping[str, Any], chance: random.Random
 ) -> tuple[list[Request], list[Request]]:
-    """The requests for `tool`, as it is after the change: those to learn from, then those held out."""
-    cases, others = list(update.cases), list(update.others)
+    """The requests for `tool`, as it is before the change: those to learn from, then those held out."""
+    cases = [(case, True) for case in update.cases]
+    others = [(case, False) for case in update.others]
     chance.shuffle(cases)
     chance.shuffle(others)
     count = HELD_OUT_PER_TOOL - len(others[:1])
-    learned = [
-        _request(update, tool, case, update.asked[i % len(update.asked)], f"new-{i}")
-        for i, case in enumerate(cases[count:] + others[1:])
-    ]
-    held_out = [
-        _request(update, tool, case, update.asked_otherwise[i % len(update.asked_otherwise)], f"held-out-{i}")
-        for i, case in enumerate(cases[:count] + others[:1])
-    ]
-    return learned, held_out
+    learned, held_out = cases[count:] + others[1:], cases[:count] + others[:1]
+    return (
+        [_request(update, tool, *case, update.asked, i, "new") for i, case in enumerate(learned)],
+        [
+            _request(update, tool, *case, update.asked_otherwise, i, "held-out")
+            for i, case in enumerate(held_out)
+        ],
+    )
 
 
 def _request(
-    update: ToolUpdate, tool: Mapping[str, Any], case: Mapping[str, Any], wording: str, suffix: str
+    update: ToolUpdate,
+    tool: Mapping[str, Any],
+    case: Mapping[str, Any],
+    shows_change: bool,
+    wordings: Sequence[str],
+    number: int,
+    suffix: str,
 ) -> Request:
-    accept: dict[str, list[Any]] = case["accept"]
-    words = {name: values[0] for name, values in accept.items()} | dict(case.get("words", {}))
-    return Request(f"{update.tool}-{suffix}", wording.format(**words), dict(tool), accept)
+    after: dict[str, list[Any]] = case["accept"]
+    words = {name: values[0] for name, values in after.items()} | dict(case.get("words", {}))
+    text = wordings[number % len(wordings)].format(**words)
+    accept = _before(update, after) if shows_change else after
+    return Request(f"{update.tool}-{suffix}-{number}", text, dict(tool), accept)
+
+
+def _before(update: ToolUpdate, after: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """What was right before the change: a value that is gone now, or nothing where something is required."""
+    if update.narrow:
+        return {**after, update.narrow["parameter"]: list(update.narrow["removed"])}
+    if update.require:
+        return {**after, update.require: [*after[update.require], ""]}
+    return dict(after)
+
+
+def migration_words(updates: Sequence[ToolUpdate]) -> list[str]:
+    """What nobody but the team can know, as `examples migrate` and `suite generate` are told it."""
+    words = []
+    for update in updates:
+        first: Mapping[str, list[Any]] = update.cases[0]["accept"]
+        if update.narrow:
+            parameter, (gone,) = update.narrow["parameter"], update.narrow["removed"]
+            words += ["--map", f"{update.tool}.{parameter}:{gone}={first[parameter][0]}"]
+        if update.require:
+            words += ["--fill", f"{update.tool}.{update.require}={first[update.require][0]}"]
+    return words

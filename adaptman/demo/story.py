@@ -15,6 +15,7 @@ from pathlib import Path
 from adaptman.artifacts.folder import remove
 from adaptman.config import Settings
 from adaptman.demo.data import DemoFiles, prepare
+from adaptman.demo.second_update import migration_words, tool_updates
 from adaptman.errors import AdaptmanError
 from adaptman.lifecycle.workspace import Workspace
 
@@ -138,16 +139,21 @@ class Story:
         ]
 
     def _second_update(self, files: DemoFiles) -> list[Step]:
+        told = migration_words(tool_updates())
         return [
             _schema("schema-2", "Weeks later twelve of the tools change.", files.tools_2),
-            _suite(
-                "changed-tools", "Held-out requests for the tools that changed.", "target", files.target_2
+            Step(
+                "examples-2",
+                "What was asked of them is carried into the new form. What nobody could guess is given.",
+                lambda: [
+                    *("examples", "migrate", str(files.requests), "--schema", "2"),
+                    *("--out", str(files.examples_2), *told),
+                ],
             ),
-            _suite(
-                "kept-tools",
-                "Requests for tools that did not: no update may break them.",
-                "tools",
-                files.tools_kept,
+            Step(
+                "suites-2",
+                "The change set makes the suites: the new form, the tools that stay, the old document shown.",
+                lambda: ["suite", "generate", "--schema", "2", "--requests", str(files.held_out), *told],
             ),
             _update(
                 "The champion goes on learning. Tools that stay are replayed, those that change are not.",

@@ -10,7 +10,7 @@ from adaptman.evaluation.runner import CONFIDENCE
 from adaptman.evaluation.statistics import wilson
 from adaptman.evaluation.suites import Suite, SuiteKind
 
-KINDS = (SuiteKind.TARGET, SuiteKind.TOOLS)
+KINDS = (SuiteKind.TARGET, SuiteKind.TOOLS, SuiteKind.CONTEXT)
 """The kinds of suite whose cases expect calls of certain tools."""
 
 

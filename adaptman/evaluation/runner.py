@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 from adaptman.errors import SuiteError
-from adaptman.evaluation.scorers import score_choices, score_reply
+from adaptman.evaluation.scorers import is_stale, score_choices, score_reply
 from adaptman.evaluation.statistics import Interval, bca, wilson
 from adaptman.evaluation.suites import Case, Suite, SuiteKind, is_binary
 from adaptman.toolspec.formats import OutputFormat
@@ -58,13 +58,16 @@ class Answerer(Protocol):
 class CaseOutcome(NamedTuple):
     """How one case went: its score, what the model wrote, and what was wrong in words.
 
-    Nothing is written where likelihoods make the score.
+    Nothing is written where likelihoods make the score. A case that was made from a change has its `rule`,
+    and is `stale` where a wrong reply makes a call in the form of before.
     """
 
     case_id: str
     score: float
     output: str
     detail: str
+    rule: str = ""
+    stale: bool = False
 
 
 class Batch(NamedTuple):
@@ -98,6 +101,17 @@ class SuiteResult:
     unanswered: int = 0
 
     @property
+    def stale(self) -> dict[str, list[int]]:
+        """By rule: the stale replies, and the cases; empty where no case was made from a change."""
+        found: dict[str, list[int]] = {}
+        for outcome in self.outcomes:
+            if outcome.rule:
+                counts = found.setdefault(outcome.rule, [0, 0])
+                counts[0] += outcome.stale
+                counts[1] += 1
+        return dict(sorted(found.items()))
+
+    @property
     def binary(self) -> bool:
         """A case has 1 or 0, right or wrong; otherwise scores are graded."""
         return is_binary(self.metric)
@@ -108,7 +122,7 @@ class SuiteResult:
         return {
             **plain,
             "kind": self.kind.value,
-            "outcomes": [outcome._asdict() for outcome in self.outcomes],
+            "outcomes": [_plain(outcome) for outcome in self.outcomes],
         }
 
     @classmethod
@@ -123,6 +137,12 @@ class SuiteResult:
             return cls(**{**record, "kind": SuiteKind(record["kind"]), "outcomes": outcomes})
         except (TypeError, KeyError, ValueError) as error:
             raise SuiteError(f"not the record of a suite's run: {error}") from None
+
+
+def _plain(outcome: CaseOutcome) -> dict[str, Any]:
+    """A case that was made from no change has nothing to say of it."""
+    told = outcome._asdict()
+    return told if outcome.rule else {key: told[key] for key in ("case_id", "score", "output", "detail")}
 
 
 def run_suite(
@@ -269,7 +289,8 @@ def _interval(scores: Sequence[float], *, binary: bool) -> Interval:
 
 def _scored(kind: SuiteKind, case: Case, text: str, fmt: OutputFormat) -> CaseOutcome:
     score = score_reply(kind, case, text, fmt)
-    return CaseOutcome(case.id, score.value, text, score.detail)
+    stale = score.value < 1 and is_stale(case, text, fmt)
+    return CaseOutcome(case.id, score.value, text, score.detail, case.rule, stale)
 
 
 def _drift(suite: Suite, case: Case, nll: Likelihood) -> CaseOutcome:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from adaptman.errors import SuiteError
 from adaptman.evaluation.bfcl_rules import check_calls
 from adaptman.evaluation.checks import check_problem, scorer_score
 from adaptman.evaluation.matching import matches
-from adaptman.evaluation.suites import Case, SuiteKind
-from adaptman.toolspec.formats import OutputFormat, Reply
+from adaptman.evaluation.suites import Case, StaleCall, SuiteKind
+from adaptman.toolspec.formats import OutputFormat, Reply, ToolCall
+from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.readers import document_from_openai
 from adaptman.toolspec.validate import validate_call
 
@@ -37,6 +38,26 @@ def score_reply(kind: SuiteKind, case: Case, reply_text: str, fmt: OutputFormat)
         raise SuiteError(f"a case of kind `{kind}` is not scored by a reply")
     problem = scorer(case, fmt.parse(reply_text))
     return Score(0.0 if problem else 1.0, problem)
+
+
+def is_stale(case: Case, reply_text: str, fmt: OutputFormat) -> bool:
+    """Whether a reply, which is wrong, makes one of the calls of before."""
+    calls = fmt.parse(reply_text).calls if case.stale else ()
+    return any(_is_of_before(call, stale) for call in calls for stale in case.stale)
+
+
+def _is_of_before(call: ToolCall, stale: StaleCall) -> bool:
+    return call.name == stale.name and all(
+        _was(call.arguments, name, values) for name, values in stale.arguments.items()
+    )
+
+
+def _was(arguments: Mapping[str, Any], name: str, values: Sequence[Any]) -> bool:
+    if name not in arguments:
+        return "" in values
+    return not values or canonical_json(arguments[name]) in {
+        canonical_json(one) for one in values if one != ""
+    }
 
 
 def score_choices(case: Case, totals: Sequence[float]) -> Score:
@@ -102,6 +123,7 @@ def _malformed(reply: Reply) -> str:
 _SCORERS: dict[SuiteKind, Callable[[Case, Reply], str]] = {
     SuiteKind.TARGET: _call_problem,
     SuiteKind.TOOLS: _call_problem,
+    SuiteKind.CONTEXT: _call_problem,
     SuiteKind.IRRELEVANCE: _restraint_problem,
     SuiteKind.FORMAT: _format_problem,
     SuiteKind.GENERAL: _general_problem,

@@ -36,6 +36,7 @@ class SuiteKind(StrEnum):
     GENERAL = "general"
     DRIFT = "drift"
     CUSTOM = "custom"
+    CONTEXT = "context"
 
     @property
     def higher_is_better(self) -> bool:
@@ -51,6 +52,7 @@ _METRICS = {
     SuiteKind.GENERAL: "accuracy",
     SuiteKind.DRIFT: "nats_per_token",
     SuiteKind.CUSTOM: "pass_rate",
+    SuiteKind.CONTEXT: "call_accuracy",
 }
 
 
@@ -61,6 +63,16 @@ def is_binary(metric: str) -> bool:
 
 class ExpectedCall(NamedTuple):
     """A right call: for each parameter its accepted values; "" among them means that it may be left out."""
+
+    name: str
+    arguments: dict[str, list[Any]]
+
+
+class StaleCall(NamedTuple):
+    """What a call in the form of before looks like: the name, and for each parameter its values of before.
+
+    No values: it is given at all; "" among them: it is left out.
+    """
 
     name: str
     arguments: dict[str, list[Any]]
@@ -81,6 +93,9 @@ class Case:
     check: Mapping[str, Any] = field(default_factory=dict)
     calls: Literal["none", "shown"] = "none"
     known_wrong: bool = False
+    rule: str = ""
+    """The kind of change that the case is about, where it was made from one."""
+    stale: tuple[StaleCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -347,6 +362,8 @@ def _case(value: Mapping[str, Any]) -> Case:
         check=value.get("check", {}),
         calls=value.get("calls", "none"),
         known_wrong=value.get("known_wrong", False),
+        rule=value.get("rule", ""),
+        stale=tuple(StaleCall(call["name"], call["arguments"]) for call in value.get("stale", ())),
     )
 
 

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+class Answered(NamedTuple):
+    """A conversation's text up to the assistant's last message, and that message with its end."""
+
+    prompt: str
+    answer: str
+
+
 class Encoded(NamedTuple):
     """Token ids of a text and how many of the first are its prompt, which carries no loss."""
 
@@ -39,8 +46,10 @@ class ChatRenderer:
         """`prompt` as token ids."""
         return self._ids(self.prompt(messages, tools))
 
-    def answered(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Encoded:
-        """A conversation whose last message is the assistant's, which alone is scored or learned.
+    def answered_text(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
+    ) -> Answered:
+        """The text of a conversation whose last message is the assistant's, which alone is learned.
 
         Raises:
             ExampleError: the last message is not the assistant's.
@@ -56,9 +65,21 @@ class ChatRenderer:
                 "the chat template does not keep the text before the assistant's answer as it is",
                 hint="use a checkpoint whose template appends the answer to the generation prompt",
             )
-        prompt_ids = self._ids(prompt)
-        answer = whole[len(prompt) :].rstrip("\n")
-        return Encoded(prompt_ids + self._ids(answer), len(prompt_ids))
+        return Answered(prompt, whole[len(prompt) :].rstrip("\n"))
+
+    def answered(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Encoded:
+        """`answered_text` as token ids.
+
+        Raises:
+            ExampleError: the last message is not the assistant's.
+            ModelError: the chat template rewrites what stands before the answer.
+        """
+        return self.encoded(self.answered_text(messages, tools))
+
+    def encoded(self, said: Answered) -> Encoded:
+        """The token ids of both texts, each cut by itself: an answer is generated after its prompt."""
+        prompt_ids = self._ids(said.prompt)
+        return Encoded(prompt_ids + self._ids(said.answer), len(prompt_ids))
 
     def reply_text(self, ids: Sequence[int]) -> str:
         """What a model wrote, without special tokens but for those that the output format writes."""

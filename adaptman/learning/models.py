@@ -147,10 +147,17 @@ def load_trainable(base: Path, adapter: Path) -> PeftModel:
 
 
 def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, which costs a fraction of loading the model."""
-    from transformers import AutoTokenizer
+    """The tokenizer of a checkpoint, which costs a fraction of loading the model.
 
-    return AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    try:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise errors of every kind
+        raise ModelError(f"the base's tokenizer cannot be loaded: {_first_line(error)}") from error
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

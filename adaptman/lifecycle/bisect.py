@@ -14,6 +14,7 @@ from adaptman.evaluation.suites import Suite, is_binary
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.evaluate import new_tokens
 from adaptman.lifecycle.progress import Progress, Silent
+from adaptman.lifecycle.rendering import check_rendering
 from adaptman.lifecycle.suites import RegisteredSuite, registered_suite
 from adaptman.lifecycle.workspace import Workspace
 
@@ -92,6 +93,7 @@ def bisect(
         NotFoundError: there is no such suite or version.
         SuiteError: the suite has no such case, or its cases are not right or wrong.
         ModelError: there is no champion and no `until`, or that version has no weights.
+        RenderingError: a version that must be asked was trained to read other bytes than are rendered today.
         ArtifactError: an artifact of a version that must be asked is missing or damaged.
     """
     found = registered_suite(workspace, suite)
@@ -186,6 +188,7 @@ def _line(workspace: Workspace, model_id: int, until: int | None) -> list[ModelV
 
 def _ask(workspace: Workspace, suite: Suite, version: ModelVersion, progress: Progress) -> bool:
     """Whether the version is right on the suite's one case."""
+    check_rendering(workspace, version)
     fmt = engine.version_format(workspace, version)
     progress.start(f"v{version.number} on {suite.name}", 1)
     result = run_suite(

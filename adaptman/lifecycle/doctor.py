@@ -189,6 +189,7 @@ def _registry(settings: Settings, clock: Clock) -> Iterator[Finding]:
     with Workspace(settings, clock=clock) as workspace:
         yield _guarded("events", lambda: _events(workspace))
         yield _guarded("champion", lambda: _champion(workspace))
+        yield _guarded("rendering", lambda: _rendering(workspace))
         yield _guarded("store", lambda: _store(workspace))
         yield _guarded("outbox", lambda: _outbox(workspace))
         yield _guarded("leases", lambda: _leases(workspace))
@@ -228,9 +229,32 @@ def _events(workspace: Workspace) -> Finding:
     )
 
 
+def _rendering(workspace: Workspace) -> Finding:
+    """Whether the champion reads what it was trained to read; of its base no weights are read."""
+    from adaptman.lifecycle.rendering import compare_rendering
+
+    with workspace.registry.read() as reader:
+        model = _model_of(workspace, reader)
+        version = reader.champion(model.id) if model is not None else None
+    if version is None:
+        return Finding("rendering", Status.OK, "no champion yet")
+    if version.rendering_digest is None:
+        text = "was trained before renderings were recorded" if version.parent_id else "is the base"
+        return Finding("rendering", Status.OK, f"version {version.number} {text}: nothing to compare")
+    found = compare_rendering(workspace, version)
+    if found.difference is not None:
+        return Finding("rendering", Status.FAIL, found.told, found.way_back)
+    text = f"version {version.number} reads what it was trained to read, `{version.rendering_digest[:12]}`"
+    return Finding("rendering", Status.OK, text)
+
+
+def _model_of(workspace: Workspace, reader: Reader) -> Model | None:
+    return next((row for row in reader.models() if row.name == workspace.settings.model), None)
+
+
 def _champion(workspace: Workspace) -> Finding:
     with workspace.registry.read() as reader:
-        model = next((row for row in reader.models() if row.name == workspace.settings.model), None)
+        model = _model_of(workspace, reader)
         version = reader.champion(model.id) if model is not None else None
         if model is None or version is None:
             text = f"model line `{workspace.settings.model}` has no champion yet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,27 @@ def renderer_of(loaded: LoadedModel, fmt: OutputFormat) -> ChatRenderer:
     from adaptman.learning.chat import ChatRenderer
 
     return ChatRenderer(loaded.tokenizer, fmt)
+
+
+def bare_renderer(workspace: Workspace, version: ModelVersion) -> ChatRenderer:
+    """Writes conversations as a version reads them; of its base everything but the weights is read.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+        ModelError: the tokenizer cannot be loaded.
+        ToolDocumentError: this adaptman writes the output format otherwise than it was taught.
+    """
+    from adaptman.learning.chat import ChatRenderer
+    from adaptman.learning.models import load_tokenizer
+
+    fmt, store = version_format(workspace, version), workspace.store
+    with tempfile.TemporaryDirectory() as folder:
+        for name, entry in store.tree(version.base_digest).items():
+            if not name.endswith(".safetensors"):
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(store.get_bytes(entry.sha256))
+        return ChatRenderer(load_tokenizer(Path(folder)), fmt)
 
 
 def answerer_of(loaded: LoadedModel, fmt: OutputFormat, *, batch_size: int = 128) -> ModelAnswerer:

@@ -29,7 +29,8 @@ from adaptman.lifecycle.gate import judge
 from adaptman.lifecycle.journal import Journal
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
-from adaptman.lifecycle.suites import load_suite, tool_figures
+from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
+from adaptman.lifecycle.suites import OF_ONE_UPDATE, load_suite, tool_figures
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from policies.decide import Decision
@@ -70,6 +71,7 @@ def evaluate(
     *,
     again: bool = False,
     stop_early: bool = False,
+    accept_rendering: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score version `number` on every suite, and judge it against the champion.
@@ -78,9 +80,11 @@ def evaluate(
     generation settings is taken and not computed again, whichever version it was computed for; `again`
     computes those of version `number` anew. With `stop_early` a suite ends as soon as no answer to come
     could save the version from being refused on it. An evaluation that was killed goes on where it was. The
-    champion itself and former champions are scored and not judged.
+    champion itself and former champions are scored and not judged. With `accept_rendering` a version is asked
+    that was trained to read other bytes than are rendered today; the decision says so.
 
     Raises:
+        RenderingError: there is such a version, and that is not accepted.
         WorkspaceError: no suite is registered that the version is judged by.
         ModelError: the version has no weights.
         NotFoundError: there is no such version.
@@ -91,11 +95,24 @@ def evaluate(
     model = workspace.model_row()
     with held(workspace, model, f"evaluate {number}") as hold:
         watched = Watched(progress or Silent(), hold)
-        return evaluate_held(workspace, number, again=again, stop_early=stop_early, progress=watched)
+        return evaluate_held(
+            workspace,
+            number,
+            again=again,
+            stop_early=stop_early,
+            accept_rendering=accept_rendering,
+            progress=watched,
+        )
 
 
 def evaluate_held(
-    workspace: Workspace, number: int, *, again: bool = False, stop_early: bool = False, progress: Progress
+    workspace: Workspace,
+    number: int,
+    *,
+    again: bool = False,
+    stop_early: bool = False,
+    accept_rendering: bool = False,
+    progress: Progress,
 ) -> Evaluation:
     """`evaluate`, by a caller who holds the model line's lease."""
     model, policy = workspace.model_row(), workspace.policy()
@@ -108,14 +125,18 @@ def evaluate_held(
             "no suite is registered, so there is nothing to judge by",
             hint="register one with `adaptman suite register FILE --kind KIND`",
         )
+    reads = check_rendering(workspace, version, accept=accept_rendering)
     if champion is None or version.state not in _JUDGED:
-        results = score(workspace, version, rows, progress, again=again)
+        results = score(workspace, version, rows, progress, again=again, reads=reads)
         return Evaluation(version, None, None, results, _by_tool(workspace, rows, results))
-    before = score(workspace, champion, rows, progress)
+    champion_reads = check_rendering(workspace, champion, accept=accept_rendering)
+    before = score(workspace, champion, rows, progress, reads=champion_reads)
     is_settled = _refusal(policy, before) if stop_early else _never
-    results = score(workspace, version, rows, progress, again=again, is_settled=is_settled)
+    results = score(workspace, version, rows, progress, again=again, reads=reads, is_settled=is_settled)
     tools = _by_tool(workspace, rows, results)
-    decision = judge(policy, results, before, warnings=_flaky_warnings(workspace, model.id, rows))
+    told = [found.told for found in (champion_reads, reads) if found.told]
+    warnings = [*told, *_flaky_warnings(workspace, model.id, rows)]
+    decision = judge(policy, results, before, warnings=warnings)
     _record_decision(workspace, version, champion, decision, policy)
     with workspace.registry.read() as reader:
         return Evaluation(reader.version(model.id, number), champion, decision, results, tools)
@@ -160,12 +181,12 @@ def _named(flaky: Sequence[str], most: int = 5) -> str:
 
 
 def suites_for(rows: Sequence[tables.Suite], version: ModelVersion) -> list[tables.Suite]:
-    """The suites that a version is judged by: of the target suites only those of its own update.
+    """The suites that a version is judged by: of the target and context suites only those of its own update.
 
     A target suite asks whether an update was learned; it belongs to the tool schema that was the newest when
     it was registered, and to every update if there was none. What later updates must keep is of kind `tools`.
     """
-    return [row for row in rows if row.kind != SuiteKind.TARGET or _asks_about(row, version)]
+    return [row for row in rows if row.kind not in OF_ONE_UPDATE or _asks_about(row, version)]
 
 
 def _asks_about(row: tables.Suite, version: ModelVersion) -> bool:
@@ -181,18 +202,24 @@ def score(
     progress: Progress,
     *,
     again: bool = False,
+    reads: RenderingCheck | None = None,
     is_settled: Callable[[SuiteResult], bool] = _never,
 ) -> tuple[SuiteResult, ...]:
     """Stored results, and new ones where there are none; the model is loaded only if it must be asked.
 
-    A suite ends early where `is_settled` says so of what is answered.
+    A suite ends early where `is_settled` says so of what is answered. `reads` is what the caller found about
+    the version's rendering.
+
+    Raises:
+        RenderingError: no `reads`, and it was trained to read other bytes than are rendered today.
     """
     loaded: LoadedModel | None = None
+    reads = reads or check_rendering(workspace, version)
     fmt = engine.version_format(workspace, version)
     results: list[SuiteResult] = []
     for row in rows:
         scorers = _scorers(workspace, row)
-        key = _cache_key(workspace, version, row, fmt, scorers)
+        key = _cache_key(workspace, version, row, fmt, {**_named_scorers(scorers), **reads.key})
         journal = Journal(workspace.settings.home / "runs" / f"{key}-v{version.id}.jsonl")
         found = _Found(None, NOTHING_YET) if again else _stored(workspace, version, row, key, is_settled)
         result = found.result
@@ -254,9 +281,12 @@ def _cache_key(
     version: ModelVersion,
     row: tables.Suite,
     fmt: OutputFormat,
-    scorers: Mapping[str, str],
+    more: Mapping[str, Any],
 ) -> str:
-    """What an answer depends on. Tokenizer and chat template are files of the base checkpoint."""
+    """What an answer depends on. Tokenizer and chat template are files of the base checkpoint.
+
+    `more` names scorers, since another one is another yardstick, and a rendering other than the recorded one.
+    """
     asked = {
         "evaluation": EVALUATION_VERSION,
         "base": version.base_digest,
@@ -265,7 +295,7 @@ def _cache_key(
         "output_format": fmt.digest,
         "decoding": "greedy",
         "max_new_tokens": new_tokens(SuiteKind(row.kind)),
-        **_named_scorers(scorers),  # another scorer is another yardstick
+        **more,
     }
     return sha256_of(canonical_json(asked))
 
@@ -370,6 +400,7 @@ def _record_run(
             outputs_digest=digest,
             cache_key=key,
             complete=not result.unanswered,
+            figures={"stale": result.stale} if result.stale else None,
         )
 
     workspace.registry.write(record)

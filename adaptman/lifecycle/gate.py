@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from adaptman.errors import SuiteError
@@ -69,6 +69,7 @@ def suite_evidence(candidate: SuiteResult, champion: SuiteResult | None, rule: R
         higher_is_better=candidate.higher_is_better,
         n=candidate.n,
         candidate=candidate.value,
+        stale=_pairs(candidate.stale),
     )
     if champion is None:
         return alone
@@ -87,8 +88,13 @@ def suite_evidence(candidate: SuiteResult, champion: SuiteResult | None, rule: R
             "detectable_drop": found.detectable_drop,
             "cases_needed": found.cases_needed,
             "method": found.method,
+            "champion_stale": _pairs(champion.stale),
         }
     )
+
+
+def _pairs(stale: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]] | None:
+    return {rule: (counts[0], counts[1]) for rule, counts in stale.items()} or None
 
 
 def _compared(candidate: SuiteResult, champion: SuiteResult, rule: Rule) -> PairedComparison:

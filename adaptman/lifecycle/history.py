@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.lifecycle.workspace import Workspace
@@ -14,7 +15,7 @@ from adaptman.lifecycle.workspace import Workspace
 if TYPE_CHECKING:
     from registry import values
 
-KIND_ORDER = ("target", "tools", "irrelevance", "format", "general", "drift", "custom")
+KIND_ORDER = ("target", "tools", "irrelevance", "format", "general", "drift", "custom", "context")
 """What was to be learned first, what must not be lost after it."""
 
 CSV_FIELDS = (
@@ -65,6 +66,8 @@ class Cell(NamedTuple):
     n: int
     created_at: datetime
     complete: bool = True
+    stale: Mapping[str, Sequence[int]] = MappingProxyType({})
+    """Of a suite made from changes: by rule the stale replies, and the cases."""
 
 
 @dataclass(frozen=True)
@@ -210,10 +213,15 @@ def _line(rows: list[values.HistoryRow], label: str) -> SuiteLine:
         metric=first.metric,
         higher_is_better=first.higher_is_better,
         cells={
-            number: Cell(row.value, row.low, row.high, row.n, row.created_at, row.complete)
+            number: Cell(row.value, row.low, row.high, row.n, row.created_at, row.complete, _stale(row))
             for number, row in newest.items()
         },
     )
+
+
+def _stale(row: values.HistoryRow) -> Mapping[str, Sequence[int]]:
+    found: Mapping[str, Sequence[int]] = (row.figures or {}).get("stale", {})
+    return found
 
 
 def _version_dict(version: HistoryVersion) -> dict[str, Any]:
@@ -246,6 +254,7 @@ def _line_dict(line: SuiteLine) -> dict[str, Any]:
                 "n": cell.n,
                 "complete": cell.complete,
                 "created_at": cell.created_at,
+                **({"stale": dict(cell.stale)} if cell.stale else {}),
             }
             for number, cell in sorted(line.cells.items())
         ],

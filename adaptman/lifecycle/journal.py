@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from adaptman.evaluation.runner import NOTHING_YET, Batch, CaseOutcome
 
@@ -46,6 +47,13 @@ class Journal:
         self._path.unlink(missing_ok=True)
 
 
+def _of_change(value: Any) -> Any:
+    """The rule of a case, and whether its reply is stale."""
+    if not isinstance(value, (str, bool)):
+        raise ValueError(value)
+    return value
+
+
 def _batch(line: bytes) -> Batch | None:
     """None for a line that `append` did not write whole."""
     if not line.endswith(b"\n"):
@@ -53,8 +61,8 @@ def _batch(line: bytes) -> Batch | None:
     try:
         record = json.loads(line)
         outcomes = tuple(
-            CaseOutcome(str(case_id), float(score), str(output), str(detail))
-            for case_id, score, output, detail in record["outcomes"]
+            CaseOutcome(str(case_id), float(score), str(output), str(detail), *map(_of_change, change))
+            for case_id, score, output, detail, *change in record["outcomes"]
         )
         return Batch(outcomes, float(record["seconds"]))
     except (ValueError, TypeError, KeyError):

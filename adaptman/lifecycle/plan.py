@@ -12,7 +12,8 @@ from adaptman.learning.recipe import Recipe
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.evaluate import suites_for
 from adaptman.lifecycle.formats import find_format
-from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema
+from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
+from adaptman.lifecycle.schema import changes_between, registered_schema, taught_schema
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
@@ -34,6 +35,8 @@ class UpdateRequest:
     """A name or a file; the champion's where None."""
     settings: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    accept_rendering: bool = False
+    """Go on where the champion was trained to read other bytes than are rendered today."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class UpdatePlan:
     under them would teach what is wrong now."""
     suites: tuple[tables.Suite, ...]
     note: str
+    rendering: RenderingCheck
+    """Whether the parent reads what it was trained to read; a difference was accepted."""
 
     @property
     def changes_format(self) -> bool:
@@ -89,6 +94,7 @@ class UpdatePlan:
                 "under_tools": len(self.replayed_tools),
                 "withheld_tools": list(self.withheld_tools),
             },
+            "rendering": self.rendering.to_dict(),
             "suites": [{"name": row.name, "kind": row.kind, "cases": row.case_count} for row in self.suites],
             "recipe": self.recipe.to_dict(),
             "recipe_digest": self.recipe.digest,
@@ -111,6 +117,8 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         PolicyError: the policy that is to judge the candidate cannot be read.
         WorkspaceError: there is no champion to start from.
         NotFoundError: there is no such tool schema.
+        RenderingError: the champion was trained to read other bytes than are rendered today, and the request
+            does not accept that.
     """
     # The policy is read before any training is spent on what could not be judged.
     recipe = Recipe().with_settings(request.settings)
@@ -128,9 +136,10 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     fmt, taught_before = asked or taught, taught if parent.output_format_id is not None else None
     for name in schema.document.names:
         fmt.render([ToolCall(name, {})])
+    rendering = check_rendering(workspace, parent, accept=request.accept_rendering)
     data = _read(request.examples)
     examples = read_examples(data, str(request.examples), schema.document)
-    before = _schema_of(workspace, parent)
+    before = taught_schema(workspace, parent)
     changes = changes_between(before, schema)
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
     suites = tuple(suites_for(rows, target))
@@ -153,20 +162,12 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         ),
         suites=suites,
         note=request.note,
+        rendering=rendering,
     )
 
 
 def _differ(before: OutputFormat | None, after: OutputFormat) -> bool:
     return before is not None and before.digest != after.digest
-
-
-def _schema_of(workspace: Workspace, version: tables.ModelVersion) -> RegisteredSchema | None:
-    """The tools that a version was taught."""
-    if version.tool_schema_id is None:
-        return None
-    with workspace.registry.read() as reader:
-        number = reader.tool_schema_by_id(version.tool_schema_id).number
-    return registered_schema(workspace, number)
 
 
 def _read(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import GateRefusedError
@@ -77,6 +77,17 @@ def reason_lines(reasons: Sequence[Any]) -> list[str]:
     """A stored decision's reasons in words, the failed ones first."""
     ordered = sorted(reasons, key=lambda reason: bool(reason["passed"]))
     return [f"  {'✓' if reason['passed'] else '✗'} {reason['text']}" for reason in ordered]
+
+
+def stale_lines(evidence: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A stored decision's stale calls by suite and rule: the champion's, then the candidate's."""
+    lines = []
+    for item in evidence:
+        before = item.get("champion_stale") or {}
+        for rule, (stale, cases) in sorted((item.get("stale") or {}).items()):
+            counts = f"{before[rule][0]} → {stale}" if rule in before else str(stale)
+            lines.append(f"  · {item['suite']}: stale calls, {rule.replace('-', ' ')}: {counts} of {cases}")
+    return lines
 
 
 def _refusal(workspace: Workspace, model_id: int, number: int) -> RefusedPromotionError | None:

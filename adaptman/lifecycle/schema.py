@@ -15,7 +15,7 @@ from adaptman.toolspec.readers import read_document
 
 if TYPE_CHECKING:
     from registry.reader import Reader
-    from registry.tables import ToolSchema
+    from registry.tables import ModelVersion, ToolSchema
     from registry.writer import Writer
 
 
@@ -138,6 +138,19 @@ def registered_schema(workspace: Workspace, number: int | None = None) -> Regist
     model = workspace.model_row()
     with workspace.registry.read() as reader:
         row = _row(reader, model.id, number)
+    return RegisteredSchema(row, _document_of(workspace, row))
+
+
+def taught_schema(workspace: Workspace, version: ModelVersion) -> RegisteredSchema | None:
+    """The tools that a version was taught; None for the base.
+
+    Raises:
+        ArtifactError: the stored document is missing or damaged.
+    """
+    if version.tool_schema_id is None:
+        return None
+    with workspace.registry.read() as reader:
+        row = reader.tool_schema_by_id(version.tool_schema_id)
     return RegisteredSchema(row, _document_of(workspace, row))
 
 

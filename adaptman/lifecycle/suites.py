@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from registry.writer import Writer
 
 
+OF_ONE_UPDATE = (SuiteKind.TARGET, SuiteKind.CONTEXT)
+"""Kinds that ask about one update, and no later one."""
+
+
 @dataclass(frozen=True)
 class SuiteRegistration:
     """A suite that stands in the registry. `created` is False when it stood there before."""
@@ -53,9 +57,18 @@ class SuiteImport:
 
 
 def register_suite(
-    workspace: Workspace, data: bytes, *, name: str, kind: SuiteKind, origin: str, note: str = ""
+    workspace: Workspace,
+    data: bytes,
+    *,
+    name: str,
+    kind: SuiteKind,
+    origin: str,
+    note: str = "",
+    schema_id: int | None = None,
 ) -> SuiteRegistration:
     """Put the file into the store and record it as the newest revision of the suite `name`.
+
+    `schema_id` is the row of the tool schema that a suite of one update asks about; None: the newest one.
 
     Raises:
         SuiteError: the file is not a suite of that kind, with file, line and field; or a scorer that it asks
@@ -77,7 +90,7 @@ def register_suite(
             case_count=len(suite.cases),
             metric=suite.metric,
             higher_is_better=suite.higher_is_better,
-            tool_schema_id=_schema_asked_about(writer, model.id, kind),
+            tool_schema_id=schema_id or _schema_asked_about(writer, model.id, kind),
             note=note,
         )
         return SuiteRegistration(row, suite, created)
@@ -87,7 +100,7 @@ def register_suite(
 
 def _schema_asked_about(reader: Reader, model_id: int, kind: SuiteKind) -> int | None:
     """A target suite asks about one update: the one to the newest tool schema."""
-    newest = reader.latest_tool_schema(model_id) if kind is SuiteKind.TARGET else None
+    newest = reader.latest_tool_schema(model_id) if kind in OF_ONE_UPDATE else None
     return newest.id if newest else None
 
 

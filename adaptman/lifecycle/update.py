@@ -16,6 +16,7 @@ from adaptman.lifecycle.evaluate import Evaluation, evaluate_held
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress, Silent
+from adaptman.lifecycle.rendering import compare_rendering, probe_of
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from adaptman.toolspec.validate import validate_call
@@ -23,6 +24,7 @@ from adaptman.toolspec.validate import validate_call
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from adaptman.learning.rendering import Rendering
     from adaptman.learning.replay import ReplaySet, ToolPrompt
     from adaptman.learning.trainer import StepMetrics, Trained
     from registry.reader import Reader
@@ -55,18 +57,29 @@ def run_update(workspace: Workspace, plan: UpdatePlan, *, progress: Progress | N
         if version.state == "training":
             version = _make_candidate(workspace, plan, version, progress)
         _forget(_workdir(workspace, plan, version))
-        evaluation = evaluate_held(workspace, version.number, progress=progress) if plan.suites else None
+        evaluation = _evaluated(workspace, plan, version, progress) if plan.suites else None
         return Update(evaluation.version if evaluation else version, evaluation)
+
+
+def _evaluated(
+    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, progress: Progress
+) -> Evaluation:
+    # What was accepted of the parent, which is the champion that the candidate is compared with.
+    accepted = plan.rendering.difference is not None
+    return evaluate_held(workspace, version.number, accept_rendering=accepted, progress=progress)
 
 
 def _standing(workspace: Workspace, plan: UpdatePlan) -> ModelVersion | None:
     """The version that an earlier run of this very plan began or made."""
     digest = workspace.store.put_bytes(plan.examples_data)
     with workspace.registry.read() as reader:
-        for version in reversed(reader.versions(plan.model.id)):
-            if version.state not in ("failed", "discarded") and _is_made_by(reader, version, plan, digest):
-                return version
-    return None
+        made = [
+            version
+            for version in reversed(reader.versions(plan.model.id))
+            if version.state not in ("failed", "discarded") and _is_made_by(reader, version, plan, digest)
+        ]
+    # One that was trained to read other bytes is not what the plan would make today.
+    return next((one for one in made if compare_rendering(workspace, one).difference is None), None)
 
 
 def _is_made_by(reader: Reader, version: ModelVersion, plan: UpdatePlan, examples: str) -> bool:
@@ -118,7 +131,9 @@ def _make_candidate(
     workdir = _workdir(workspace, plan, version)
     workdir.mkdir(parents=True, exist_ok=True)
     try:
-        replay = _replay(workspace, plan, workdir, progress) if plan.recipe.replay.kind == "self" else None
+        reads = probe_of(workspace, version)
+        is_drawn = plan.recipe.replay.kind == "self"
+        replay = _replay(workspace, plan, reads, workdir, progress) if is_drawn else None
         trained = _train(workspace, plan, replay, workdir, progress)
     except (TrainingError, ExampleError, ModelError) as error:
         _fail(workspace, version, error, workdir)
@@ -127,7 +142,7 @@ def _make_candidate(
         told = _out_of_memory(plan)
         _fail(workspace, version, told, workdir)
         raise told from error
-    return _record_candidate(workspace, plan, version, replay, trained)
+    return _record_candidate(workspace, plan, version, replay, trained, reads)
 
 
 def _workdir(workspace: Workspace, plan: UpdatePlan, version: ModelVersion) -> Path:
@@ -152,10 +167,12 @@ def _out_of_memory(plan: UpdatePlan) -> TrainingError:
     return TrainingError("out of memory", hint=f"halve the batch: `{' '.join(smaller)}`")
 
 
-def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Progress) -> ReplaySet:
+def _replay(
+    workspace: Workspace, plan: UpdatePlan, reads: Rendering, workdir: Path, progress: Progress
+) -> ReplaySet:
     from adaptman.learning.replay import ReplaySet, generate
 
-    path = workdir / f"replay-{_replay_key(workspace, plan)}.safetensors"
+    path = workdir / f"replay-{_replay_key(workspace, plan, reads)}.safetensors"
     # A file that the power cut in two is drawn again; it is a function of the seed.
     with contextlib.suppress(TrainingError):
         return ReplaySet.from_file(str(path))
@@ -173,7 +190,7 @@ def _replay(workspace: Workspace, plan: UpdatePlan, workdir: Path, progress: Pro
     return replay
 
 
-def _replay_key(workspace: Workspace, plan: UpdatePlan) -> str:
+def _replay_key(workspace: Workspace, plan: UpdatePlan, reads: Rendering) -> str:
     """What a replay set is a function of; a file of another one, left by another registry, is not taken."""
     made_of = [
         plan.parent.base_digest,
@@ -182,6 +199,7 @@ def _replay_key(workspace: Workspace, plan: UpdatePlan) -> str:
         plan.output_format.digest,
         plan.document.digest,
         plan.replayed_tools,
+        reads.digest,
     ]
     return sha256_of(canonical_json(made_of))[:16]
 
@@ -231,14 +249,22 @@ def _figures(metrics: StepMetrics) -> str:
 
 
 def _record_candidate(
-    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, replay: ReplaySet | None, trained: Trained
+    workspace: Workspace,
+    plan: UpdatePlan,
+    version: ModelVersion,
+    replay: ReplaySet | None,
+    trained: Trained,
+    reads: Rendering,
 ) -> ModelVersion:
     """Artifacts first, each durable in the store; then one transaction that names them."""
+    from adaptman.learning.rendering import libraries
+
     store = workspace.store
     tree = store.put_tree(trained.weights)
     size = sum(entry.size for entry in store.tree(tree).values())
     curves = store.put_bytes(json.dumps({"series": trained.curves}).encode())
     replayed = store.put_bytes(replay.to_bytes()) if replay else None
+    rendering = store.put_bytes(reads.to_json().encode())
 
     def record(writer: Writer) -> ModelVersion:
         replay_id = None
@@ -256,7 +282,8 @@ def _record_candidate(
             adapter_id=writer.add_adapter(tree_digest=tree, size_bytes=size).id,
             replay_set_id=replay_id,
             curves_digest=curves,
-            summary=summary(trained),
+            summary={**summary(trained), "libraries": libraries()},
+            rendering_digest=rendering,
         )
 
     return workspace.registry.write(record)

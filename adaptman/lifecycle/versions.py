@@ -83,6 +83,7 @@ class VersionDetails:
             "recipe": self.row.recipe,
             "summary": self.row.summary,
             "curves_digest": self.row.curves_digest,
+            "rendering_digest": self.row.rendering_digest,
             "suites": [_run_dict(run) for run in self.runs],
             "decisions": [_judgement_dict(one) for one in self.decisions],
             "signatures": [_signature_dict(one) for one in self.signatures],

@@ -33,7 +33,8 @@ class Change:
 
     `path` is the parameter (`address.city`, `tags[]`), empty for the tool itself. `witness` is there
     for each breaking change: arguments that were valid and are not any more. `to` is the new
-    parameter or tool, where something was renamed, moved or merged.
+    parameter or tool, where something was renamed, moved or merged; `likelihood` (0 to 1) is there
+    where a parameter seems to be renamed.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Change:
     reason: str
     witness: dict[str, Any] | None = None
     to: str = ""
+    likelihood: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -120,6 +120,7 @@ def _renamed(spot: Spot, name: str, new_name: str, likely: float, samplers: Samp
         objects_with(spot, samplers, name, pool),
         to=to,
         path=path,
+        likelihood=round(likely, 4),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["describe", "diff", "tool_changes"]
 
 _NO_RENAMES: Mapping[str, str] = {}
 _OVERLAP = 0.9
+_LIKELY_ALONE = 0.6
 
 
 def diff(
@@ -126,15 +128,16 @@ class _Diff:
         return ToolChange("changed" if real else "unchanged", tool.name, changes=changes)
 
     def _parameter_hints(self) -> set[tuple[str, str]]:
-        """Parameter renames that some tool makes likely by itself."""
-        hints: set[tuple[str, str]] = set()
+        """Parameter renames that several tools hint at, or one makes likely by itself."""
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
         for tool in self.new.tools:
             former = self._former(tool)
             if former is None or former.contract == tool.contract:
                 continue
             spot = Spot(former.contract.schema, tool.contract.schema, "", lambda _: iter(()))
-            hints |= {(old_name, name) for old_name, (name, _) in object_parts(spot).renamed.items()}
-        return hints
+            for old_name, (name, likely) in object_parts(spot).renamed.items():
+                found[old_name, name].append(likely)
+        return {pair for pair, likely in found.items() if len(likely) > 1 or likely[0] >= _LIKELY_ALONE}
 
     def _overlaps(self) -> dict[str, str]:
         """Added tools that are very like one that stays."""

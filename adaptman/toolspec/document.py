@@ -30,6 +30,8 @@ class SourceFormat(StrEnum):
     ANTHROPIC = "anthropic"
     MCP = "mcp"
     HUGGINGFACE = "huggingface"
+    GEMINI = "gemini"
+    OPENAPI = "openapi"
     JSON_SCHEMA = "json-schema"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from adaptman.errors import ExampleError, ToolDocumentError
-from adaptman.toolspec.document import ToolDocument
+from adaptman.toolspec.document import Tool, ToolDocument
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import check_json, strict_loads
 from adaptman.toolspec.readers import document_from_openai
@@ -53,18 +53,41 @@ def read_examples(data: bytes, origin: str, document: ToolDocument | None) -> tu
             f"`{origin}` has {len(data):,} bytes, the limit is {MAX_BYTES:,}", hint="split the file"
         )
     examples: list[Example] = []
-    lines: dict[str, int] = {}
-    for line, value in _values(data, origin):
-        example = _example(line, value, document)
-        if example.id in lines:
-            line.refuse("id", f"`{example.id}` stands in line {lines[example.id]} already")
-        lines[example.id] = line.number
-        examples.append(example)
+    for found in examine(data, origin, document):
+        if isinstance(found.result, ExampleError):
+            raise found.result
+        examples.append(found.result)
     if not examples:
         raise ExampleError(
             f"`{origin}` holds no examples", hint="one JSON object a line, with `messages` and `tools`"
         )
     return tuple(examples)
+
+
+class Examined(NamedTuple):
+    """A line of a file that is not blank: its number, its bytes, and the example or what is wrong with it."""
+
+    line: int
+    raw: bytes
+    result: Example | ExampleError
+
+
+def examine(data: bytes, origin: str, document: ToolDocument | None) -> Iterator[Examined]:
+    """Each line of a JSONL file of examples, the wrong ones with their first error."""
+    lines: dict[str, int] = {}
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        line = _Line(origin, number)
+        try:
+            example = _example(line, _value(line, raw), document)
+            if example.id in lines:
+                line.refuse("id", f"`{example.id}` stands in line {lines[example.id]} already")
+        except ExampleError as error:
+            yield Examined(number, raw, error)
+            continue
+        lines[example.id] = number
+        yield Examined(number, raw, example)
 
 
 def call_of(entry: Any) -> ToolCall:
@@ -87,24 +110,20 @@ def call_of(entry: Any) -> ToolCall:
     return ToolCall(function["name"], arguments)
 
 
-def _values(data: bytes, origin: str) -> Iterator[tuple[_Line, dict[str, Any]]]:
-    for number, raw in enumerate(data.split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        line = _Line(origin, number)
-        try:
-            value = strict_loads(raw.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            line.refuse("", f"not UTF-8 at byte {error.start}")
-        except (ValueError, RecursionError) as error:
-            line.refuse("", f"not JSON: {error}", hint="one JSON object a line")
-        if not isinstance(value, dict):
-            line.refuse("", "must be a JSON object")
-        try:
-            check_json(value, "the example")
-        except ToolDocumentError as error:
-            line.refuse("", error.message, hint=error.hint)
-        yield line, value
+def _value(line: _Line, raw: bytes) -> dict[str, Any]:
+    try:
+        value = strict_loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line.refuse("", f"not UTF-8 at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        line.refuse("", f"not JSON: {error}", hint="one JSON object a line")
+    if not isinstance(value, dict):
+        line.refuse("", "must be a JSON object")
+    try:
+        check_json(value, "the example")
+    except ToolDocumentError as error:
+        line.refuse("", error.message, hint=error.hint)
+    return value
 
 
 def _example(line: _Line, value: dict[str, Any], document: ToolDocument | None) -> Example:
@@ -147,13 +166,19 @@ def _tools(line: _Line, shown: Any, document: ToolDocument | None) -> list[dict[
         registered = document.get(tool.name) if document else None
         if registered is None:
             line.refuse(f"tools[{index}]", f"`{tool.name}` does not stand in the tool document")
-        if registered.canonical != tool.canonical:
+        if not same_tool(registered, tool):
             line.refuse(
                 f"tools[{index}]",
                 f"`{tool.name}` is shown with other parameters than the tool document has",
                 hint="show the tool as it is registered: `adaptman schema show` prints it",
             )
     return shown
+
+
+def same_tool(registered: Tool, shown: Tool) -> bool:
+    """Whether a tool is shown as it is registered; hints have no place in the form in which it is shown."""
+    hints = {"annotations": None}
+    return {**registered.canonical, **hints} == {**shown.canonical, **hints}
 
 
 def _check_message(

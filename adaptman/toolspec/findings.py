@@ -47,6 +47,7 @@ class Finding:
     candidates: Iterable[Any] = ()
     to: str = ""
     path: str | None = None
+    likelihood: float | None = None
 
 
 def child_path(path: str, name: str) -> str:

@@ -1,8 +1,8 @@
 """Read tool documents in any vendor's form.
 
 Which form it is shows in the shape: OpenAI's chat form has `function`, its responses form `parameters`
-beside `type: function`, Anthropic `input_schema`, MCP `inputSchema`, `transformers`' `get_json_schema` a
-`function` with `return`; what is left may be JSON Schema itself.
+beside `type: function`, Anthropic `input_schema`, MCP `inputSchema`, Gemini `functionDeclarations`,
+`transformers`' `get_json_schema` a `function` with `return`, OpenAPI `paths`; the rest may be JSON Schema.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 from adaptman.errors import ToolDocumentError
 from adaptman.toolspec.document import SourceFormat, Tool, ToolDocument
 from adaptman.toolspec.jsontext import MAX_BYTES, check_json, parse_json, too_large
+from adaptman.toolspec.openapi import is_openapi, operations
+from adaptman.toolspec.openapi_schema import as_json_schema
+from adaptman.toolspec.yamltext import read_yaml
 
 MAX_TOOLS = 5_000
 MAX_NAME = 128
 
 _SHAPES = (
-    "known shapes: OpenAI tools (chat or responses), Anthropic `input_schema`, MCP `tools/list`, "
-    "Hugging Face `get_json_schema`, or JSON Schema with a `title`"
+    "known shapes: OpenAI tools (chat or responses), Anthropic `input_schema`, MCP `tools/list`, Gemini "
+    "`functionDeclarations`, OpenAPI 3, Hugging Face `get_json_schema`, or JSON Schema with a `title`"
 )
 
 
@@ -37,11 +40,30 @@ class _Entry(NamedTuple):
 def read_document(data: bytes, origin: str) -> ToolDocument:
     """Read a tool document; `origin` (a file's name) stands at the head of each message.
 
+    It is JSON; an OpenAPI document may be YAML, where its name ends so or it begins with `openapi:`.
+
     Raises:
         ToolDocumentError: not JSON, of unknown shape, too large (8 MiB, 128 levels, 5,000 tools), or
             with a tool whose name or schema cannot be used.
     """
-    return _document(parse_json(data, origin), origin)
+    return _document(_parsed(data, origin), origin)
+
+
+def _parsed(data: bytes, origin: str) -> Any:
+    named = origin.lower().endswith((".yaml", ".yml")) or data.lstrip().startswith(b"openapi:")
+    if not named or data.lstrip()[:1] in (b"{", b"["):
+        return parse_json(data, origin)
+    if len(data) > MAX_BYTES:
+        raise too_large(origin, len(data))
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ToolDocumentError(
+            f"{origin}: not UTF-8 at byte {error.start}", hint="save it as UTF-8"
+        ) from None
+    source = read_yaml(text, origin, hint="a YAML document is an OpenAPI one")
+    check_json(source, origin)
+    return source
 
 
 def read_document_file(path: Path) -> ToolDocument:
@@ -114,21 +136,38 @@ def _check_unique(tools: Sequence[Tool], origin: str) -> None:
 def _entries(source: Any, origin: str) -> Iterator[_Entry]:
     if isinstance(source, list):
         for index, value in enumerate(source):
-            yield _entry(value, f"{origin}: tool number {index + 1}")
+            where = f"{origin}: tool number {index + 1}"
+            keys = [key for key in _DECLARATIONS if isinstance(value, dict) and key in value]
+            inner = value[keys[0]] if keys else None
+            yield from [_entry(value, where)] if inner is None else _declared(inner, where)
     elif isinstance(source, dict):
         yield from _entries_of_object(source, origin)
     else:
         raise ToolDocumentError(f"{origin}: a tool document is a JSON object or list", hint=_SHAPES)
 
 
+_DECLARATIONS = ("functionDeclarations", "function_declarations")
+
+
+def _declared(listed: Any, origin: str) -> Iterator[_Entry]:
+    """What Gemini calls declarations of functions."""
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise ToolDocumentError(f"{origin}: its function declarations are no list of objects", hint=_SHAPES)
+    yield from (_Entry(one, SourceFormat.GEMINI) for one in listed)
+
+
 def _entries_of_object(source: dict[str, Any], origin: str) -> Iterator[_Entry]:
+    if is_openapi(source):
+        for one in operations(source, origin):
+            yield _Entry(one._asdict(), SourceFormat.OPENAPI)
+        return
     if "jsonrpc" in source and "error" in source:
         raise ToolDocumentError(f"{origin}: the server answered with an error", hint="ask `tools/list` again")
-    for key in ("result", "tools", "functions"):
+    for key in ("result", "tools", "functions", *_DECLARATIONS):
         inner = source.get(key)
         if isinstance(inner, list) or (key == "result" and isinstance(inner, dict) and "tools" in inner):
             _check_whole(source, origin)
-            yield from _entries(inner, origin)
+            yield from (_declared if key in _DECLARATIONS else _entries)(inner, origin)
             return
     form = _form(source)
     if form is not None:
@@ -166,6 +205,8 @@ def _form(value: Mapping[str, Any]) -> SourceFormat | None:
         return SourceFormat.ANTHROPIC
     if "inputSchema" in value:
         return SourceFormat.MCP
+    if isinstance(value.get("name"), str) and _speaks_gemini(value):
+        return SourceFormat.GEMINI
     if isinstance(value.get("name"), str) and value.get("type") == "function":
         return SourceFormat.OPENAI_RESPONSES
     if isinstance(value.get("name"), str) and "parameters" in value and "type" not in value:
@@ -173,6 +214,15 @@ def _form(value: Mapping[str, Any]) -> SourceFormat | None:
     if isinstance(value.get("title"), str) and _is_schema(value):
         return SourceFormat.JSON_SCHEMA
     return None
+
+
+def _speaks_gemini(value: Mapping[str, Any]) -> bool:
+    parameters = value.get("parameters")
+    kind = parameters.get("type") if isinstance(parameters, dict) else None
+    return any(key in value for key in _JSON_PARAMETERS) or (isinstance(kind, str) and kind.isupper())
+
+
+_JSON_PARAMETERS = ("parametersJsonSchema", "parameters_json_schema")
 
 
 def _is_schema(value: Any) -> bool:
@@ -228,6 +278,17 @@ def _mcp_parts(entry: _Entry) -> _Parts:
     return _Parts(*(entry.value.get(key) for key in keys))
 
 
+def _gemini_parts(entry: _Entry) -> _Parts:
+    value = entry.value
+    plain = next((value[key] for key in _JSON_PARAMETERS if key in value), None)
+    parameters = as_json_schema(value.get("parameters")) if plain is None else plain
+    return _Parts(value.get("name"), value.get("description"), parameters)
+
+
+def _openapi_parts(entry: _Entry) -> _Parts:
+    return _Parts(**entry.value)
+
+
 def _schema_parts(entry: _Entry) -> _Parts:
     name = entry.name if entry.name is not None else entry.value.get("title")
     return _Parts(name, entry.value.get("description"), entry.value)
@@ -239,6 +300,8 @@ _PARTS: dict[SourceFormat, Callable[[_Entry], _Parts]] = {
     SourceFormat.OPENAI_RESPONSES: _responses_parts,
     SourceFormat.ANTHROPIC: _anthropic_parts,
     SourceFormat.MCP: _mcp_parts,
+    SourceFormat.GEMINI: _gemini_parts,
+    SourceFormat.OPENAPI: _openapi_parts,
     SourceFormat.JSON_SCHEMA: _schema_parts,
 }
 

@@ -274,18 +274,13 @@ class _Comparison:
             self._add(finding)
 
     def _add(self, finding: Finding) -> None:
+        witness, verdict, reason = None, finding.change_class, finding.reason
+        if verdict is None:
+            witness = self._witness(finding)
+            verdict = ChangeClass.UNKNOWN if witness is None else ChangeClass.BREAKING
+            reason += "; no call was found that shows it" if witness is None else ""
         path = finding.spot.path if finding.path is None else finding.path
-        if finding.change_class is not None:
-            self._append(Change(finding.kind, path, finding.change_class, finding.reason, to=finding.to))
-            return
-        witness = self._witness(finding)
-        if witness is not None:
-            self._append(
-                Change(finding.kind, path, ChangeClass.BREAKING, finding.reason, witness, finding.to)
-            )
-        else:
-            reason = finding.reason + "; no call was found that shows it"
-            self._append(Change(finding.kind, path, ChangeClass.UNKNOWN, reason, to=finding.to))
+        self._append(Change(finding.kind, path, verdict, reason, witness, finding.to, finding.likelihood))
 
     def _append(self, change: Change) -> None:
         if not any(

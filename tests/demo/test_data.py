@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import pytest
 
 from adaptman.demo.bfcl import BfclCase, simple_python
 from adaptman.demo.data import NEAR_DUPLICATE, DemoFiles, arguments, choose, likeness, prepare
-from adaptman.demo.second_update import tool_updates
+from adaptman.demo.second_update import ToolUpdate, migration_words, tool_updates
 from adaptman.evaluation.suites import SuiteKind, read_suite
 from adaptman.toolspec.diff import diff
 from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.formats import ToolCall
+from adaptman.toolspec.migration import CallMigration, read_mappings
 from adaptman.toolspec.readers import document_from_openai, read_document
+from adaptman.toolspec.rewriting import rewrite
 from adaptman.toolspec.validate import validate_call
 
 
@@ -45,9 +48,8 @@ def test_counts_are_those_of_the_files(demo_files: DemoFiles) -> None:
         "target-1.jsonl": 48,
         "general.jsonl": 128,
         "tools-2.json": 200,
-        "examples-2.jsonl": 77,
-        "target-2.jsonl": 48,
-        "tools-kept.jsonl": 96,
+        "requests-1.jsonl": 77,
+        "held-out-1.jsonl": 144,
     }
     for name, count in demo_files.counts.items():
         path = demo_files.folder / name
@@ -68,13 +70,13 @@ def test_the_same_seed_makes_the_same_bytes(demo_files: DemoFiles, tmp_path: Pat
 def test_another_seed_splits_otherwise(demo_files: DemoFiles, tmp_path: Path) -> None:
     other = prepare(tmp_path, seed=1)
     assert questions(other.target_1) != questions(demo_files.target_1)
-    assert questions(other.target_2) != questions(demo_files.target_2)
+    assert questions(other.held_out) != questions(demo_files.held_out)
 
 
-@pytest.mark.parametrize("update", [1, 2])
-def test_every_example_is_valid_against_its_document(demo_files: DemoFiles, update: int) -> None:
-    tools = document(demo_files.folder / f"tools-{update}.json")
-    for row in lines(demo_files.folder / f"examples-{update}.jsonl"):
+@pytest.mark.parametrize("name", ["examples-1", "requests-1"])
+def test_every_example_is_valid_against_its_document(demo_files: DemoFiles, name: str) -> None:
+    tools = document(demo_files.tools_1)
+    for row in lines(demo_files.folder / f"{name}.jsonl"):
         assert all(tools.get(tool.name) == tool for tool in document_from_openai(row["tools"]).tools)
         assert [problem for call in calls(row) for problem in validate_call(tools, call)] == []
 
@@ -83,8 +85,7 @@ def test_every_example_is_valid_against_its_document(demo_files: DemoFiles, upda
     ("name", "kind"),
     [
         ("target-1", SuiteKind.TARGET),
-        ("target-2", SuiteKind.TARGET),
-        ("tools-kept", SuiteKind.TOOLS),
+        ("held-out-1", SuiteKind.TOOLS),
         ("general", SuiteKind.GENERAL),
     ],
 )
@@ -94,13 +95,9 @@ def test_every_suite_can_be_read(demo_files: DemoFiles, name: str, kind: SuiteKi
     assert len(suite.cases) == demo_files.counts[path.name]
 
 
-@pytest.mark.parametrize(
-    ("document_name", "suite"), [("tools-1", "target-1"), ("tools-2", "target-2"), ("tools-2", "tools-kept")]
-)
-def test_an_accepted_call_is_valid_against_its_document(
-    demo_files: DemoFiles, document_name: str, suite: str
-) -> None:
-    tools = document(demo_files.folder / f"{document_name}.json")
+@pytest.mark.parametrize("suite", ["target-1", "held-out-1"])
+def test_an_accepted_call_is_valid_against_its_document(demo_files: DemoFiles, suite: str) -> None:
+    tools = document(demo_files.tools_1)
     for row in lines(demo_files.folder / f"{suite}.jsonl"):
         for expected in row["accept"]:
             first = {name: values[0] for name, values in expected["arguments"].items() if values[0] != ""}
@@ -108,30 +105,55 @@ def test_an_accepted_call_is_valid_against_its_document(
 
 
 def test_held_out_tools_and_questions_are_not_in_training(demo_files: DemoFiles) -> None:
-    examples, held_out = lines(demo_files.examples_1), lines(demo_files.tools_kept)
+    examples, held_out = lines(demo_files.examples_1), kept(demo_files)
     assert tool_names(examples) & tool_names(held_out) == set()
     learned = questions(demo_files.examples_1)
-    alike = [likeness(one, other) for one in questions(demo_files.tools_kept) for other in learned]
+    alike = [likeness(one["messages"][0]["content"], other) for one in held_out for other in learned]
     assert max(alike) <= NEAR_DUPLICATE
 
 
-def test_held_out_requests_of_the_second_update_repeat_no_example(demo_files: DemoFiles) -> None:
-    learned, held_out = questions(demo_files.examples_2), questions(demo_files.target_2)
+def kept(files: DemoFiles) -> list[dict[str, Any]]:
+    """The held-out requests for tools that no update trains on."""
+    return lines(files.held_out)[48:]
+
+
+def test_held_out_requests_of_the_second_update_repeat_none_to_learn_from(demo_files: DemoFiles) -> None:
+    learned = questions(demo_files.requests)
+    held_out = [row["messages"][0]["content"] for row in lines(demo_files.held_out)[:48]]
     assert len(set(learned)) == len(learned)
     assert len(set(held_out)) == len(held_out)
     assert max(likeness(one, other) for one in held_out for other in learned) <= 0.75
-    values = [json.dumps(call.arguments) for row in lines(demo_files.examples_2) for call in calls(row)]
-    firsts = [
-        json.dumps(
-            {
-                name: accepted[0]
-                for name, accepted in row["accept"][0]["arguments"].items()
-                if accepted[0] != ""
-            }
-        )
-        for row in lines(demo_files.target_2)
-    ]
-    assert set(values) & set(firsts) == set()
+
+
+def test_the_requests_are_carried_into_the_new_form(demo_files: DemoFiles) -> None:
+    """All of them, each by the change of its tool, and right under the new document."""
+    old, new = document(demo_files.tools_1), document(demo_files.tools_2)
+    words = migration_words(tool_updates())
+    values = [word for flag, word in zip(words[::2], words[1::2], strict=True) if flag == "--map"]
+    fills = [word for flag, word in zip(words[::2], words[1::2], strict=True) if flag == "--fill"]
+    migration = CallMigration(diff(old, new), new, read_mappings(values, fills, {}, new))
+    done = rewrite(demo_files.requests.read_bytes(), "requests-1.jsonl", migration, new)
+    assert done.needs == ()
+    assert len(done.lines) == demo_files.counts["requests-1.jsonl"]
+    wanted = {update.tool: _carried(update) for update in tool_updates()}
+    for before, after in zip(lines(demo_files.requests), done.data.splitlines(), strict=True):
+        (old_call,), (new_call,) = calls(before), calls(json.loads(after))
+        assert new_call == wanted[old_call.name](old_call)
+
+
+def _carried(update: ToolUpdate) -> Callable[[ToolCall], ToolCall]:
+    """The change of a tool, written once more by hand."""
+
+    def carried(call: ToolCall) -> ToolCall:
+        arguments = dict(call.arguments)
+        first = update.cases[0]["accept"]
+        if update.narrow and arguments[update.narrow["parameter"]] in update.narrow["removed"]:
+            arguments[update.narrow["parameter"]] = first[update.narrow["parameter"]][0]
+        if update.require and update.require not in arguments:
+            arguments[update.require] = first[update.require][0]
+        return ToolCall(update.rename or call.name, arguments)
+
+    return carried
 
 
 def test_the_second_document_changes_twelve_tools_in_three_ways(demo_files: DemoFiles) -> None:
@@ -144,16 +166,15 @@ def test_the_second_document_changes_twelve_tools_in_three_ways(demo_files: Demo
     }
 
 
-def test_the_second_update_exercises_only_changed_tools_and_keeps_only_unchanged_ones(
+def test_the_second_update_exercises_the_changed_tools_and_asks_about_the_others(
     demo_files: DemoFiles,
 ) -> None:
     changes = diff(document(demo_files.tools_1), document(demo_files.tools_2))
-    touched = {*changes.names("renamed"), *changes.names("changed")}
-    assert tool_names(lines(demo_files.examples_2)) == touched
-    assert tool_names(lines(demo_files.target_2)) == touched
-    assert tool_names(lines(demo_files.tools_kept)) <= set(changes.unchanged_names)
-    kept = {row["id"] for row in lines(demo_files.tools_kept)}
-    assert {row["id"] for row in lines(demo_files.target_1)} < kept
+    touched = {tool.old_name or tool.name for tool in changes.tools if tool.status in ("renamed", "changed")}
+    assert tool_names(lines(demo_files.requests)) == touched
+    assert tool_names(lines(demo_files.held_out)[:48]) == touched
+    assert tool_names(kept(demo_files)) <= set(changes.unchanged_names)
+    assert {row["id"] for row in lines(demo_files.target_1)} < {row["id"] for row in kept(demo_files)}
 
 
 @pytest.mark.parametrize("seed", range(6))

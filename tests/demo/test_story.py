@@ -30,8 +30,8 @@ STEPS = [
     "update run",
     "promote 3",
     "schema register",
-    "suite register",
-    "suite register",
+    "examples migrate",
+    "suite generate",
     "update run",
     "promote 4",
     "rollback",
@@ -97,7 +97,7 @@ def outcome(stage: Stage) -> dict[str, object]:
 WHOLE = {
     "versions": [(1, "retired"), (2, "refused"), (3, "retired"), (4, "champion")],
     "moves": 5,
-    "suites": ["changed-tools", "general", "kept-tools", "new-tools"],
+    "suites": ["changes-2", "context-2", "general", "new-tools", "siblings-2"],
     "started": 3,
 }
 

@@ -47,6 +47,7 @@ GOOD: dict[SuiteKind, dict[str, Any]] = {
     SuiteKind.GENERAL: {"id": "a", "messages": ASK, "answers": ["cold"], "match": "contains"},
     SuiteKind.DRIFT: {"id": "a", "messages": SAMPLE},
     SuiteKind.CUSTOM: {"id": "a", "messages": ASK, "check": {"contains": "cold"}},
+    SuiteKind.CONTEXT: {"id": "a", "messages": ASK, "tools": [WEATHER], "accept": ACCEPT},
 }
 CHOICE = {"id": "a", "messages": ASK, "choices": ["cold", "warm"], "answer": "cold"}
 kinds = pytest.mark.parametrize("kind", list(SuiteKind))

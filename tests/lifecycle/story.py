@@ -98,7 +98,7 @@ def _case(kind: str, at: int, salt: str) -> dict[str, Any]:
         case["check"] = {"contains": f"answer {at}"}
     else:
         case["tools"] = [FIRST_TOOLS[0]]
-    if kind in {"target", "tools"}:
+    if kind in {"target", "tools", "context"}:
         case["accept"] = [{"name": "get_weather", "arguments": {"city": ["Paris"], "unit": ["celsius", ""]}}]
     return case
 

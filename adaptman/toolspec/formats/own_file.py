@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from adaptman.errors import ToolDocumentError
 from adaptman.toolspec.formats.own import Description, OwnFormat, check
+from adaptman.toolspec.yamltext import read_yaml
 
 MAX_CHARACTERS = 64 * 1024
 _HINT = "see docs/reference/files.md for the fields of an output format"
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which no key stands twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [str(key.value) for key, _ in node.value]
-        twice = next((key for at, key in enumerate(keys) if key in keys[:at]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"`{twice}` stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def read_own_format(text: str, origin: str) -> OwnFormat:
@@ -36,7 +25,7 @@ def read_own_format(text: str, origin: str) -> OwnFormat:
         raise ToolDocumentError(
             f"`{origin}` has {len(text)} characters, at most {MAX_CHARACTERS} are read", hint=_HINT
         )
-    content = _parsed(text, origin)
+    content = read_yaml(text, origin, hint=_HINT)
     if not isinstance(content, dict):
         raise ToolDocumentError(f"`{origin}` is no output format: a mapping was expected", hint=_HINT)
     return own_format(content, origin)
@@ -54,20 +43,6 @@ def own_format(fields: dict[Any, Any], origin: str) -> OwnFormat:
         raise ToolDocumentError(f"`{origin}` is no output format: {_told(error)}", hint=_HINT) from None
     check(told, origin)
     return OwnFormat(told)
-
-
-def _parsed(text: str, origin: str) -> object:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}," if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        raise ToolDocumentError(f"`{origin}`{place} is not valid YAML: {problem}", hint=_HINT) from None
-    except RecursionError:
-        raise ToolDocumentError(f"`{origin}` is nested too deeply", hint=_HINT) from None
-    except (ValueError, TypeError) as error:  # a date that only looks like one, a key that is a list
-        raise ToolDocumentError(f"`{origin}` is not valid YAML: {error}", hint=_HINT) from None
 
 
 def _told(error: ValidationError) -> str:
