@@ -1,9 +1,8 @@
-"""Which weights an update trains: an adapter that goes on, a new or a wider one, or the model itself."""
+"""Which adapter an update trains: the parent's, a wider one, or a new one; and how far it is followed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,37 +16,23 @@ from adaptman.learning.recipe import LoraRecipe, Recipe
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel | PreTrainedModel:
-    """The model with the weights that are trained marked so; at first it computes what the parent does,
-    unless the adapter is `fresh`.
+def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel:
+    """The model with its adapter, which alone is trained; at first it computes what the parent does, unless
+    the adapter is `fresh`.
 
     Raises:
         TrainingError: the adapter does not fit the model, or cannot be grown as asked.
         ModelError: the checkpoint or the parent's adapter cannot be loaded.
     """
-    if recipe.adapter == "full":
-        return _whole(base, parent)
     if parent is None or recipe.adapter == "fresh":
         return _new(base, recipe.lora)
     if recipe.adapter == "grow":
         return _grown(base, parent, recipe.lora)
     return models.load_trainable(base, parent)
-
-
-def _whole(base: Path, parent: Path | None) -> PreTrainedModel:
-    """All weights but the embeddings and the head, which the losses take as they are."""
-    model = models.load(base, parent).model
-    model.requires_grad_(True)
-    frozen: Iterable[torch.nn.Module | None] = (model.get_input_embeddings(), model.get_output_embeddings())
-    for module in frozen:
-        if module is not None:
-            module.requires_grad_(False)
-    return model
 
 
 def _new(base: Path, recipe: LoraRecipe) -> PeftModel:
@@ -100,11 +85,6 @@ def _grown(base: Path, parent: Path, recipe: LoraRecipe) -> PeftModel:
 def _named(stored: str) -> str:
     """The parameter's name in the model, where PEFT puts the adapter's own name in."""
     return stored.removesuffix(".weight") + ".default.weight"
-
-
-def inner_of(model: Any) -> PreTrainedModel:
-    """The model under PEFT's wrapper, where there is one."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[no-any-return]
 
 
 def save(model: PeftModel, target: Path) -> None:

@@ -28,7 +28,6 @@ from adaptman.learning.replay import ReplaySample, ReplaySet
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -50,10 +49,9 @@ class StepMetrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves: the directory of the adapter (safetensors), or of a whole checkpoint where the
-    recipe says `adapter: full`, and the curves."""
+    """What a training leaves: the adapter directory (safetensors) and its curves."""
 
-    weights: Path
+    adapter: Path
     curves: Series
     new_tokens: int
     replay_tokens: int
@@ -81,7 +79,7 @@ def train(
     _check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
     model = adapters.trainable(base, parent_adapter, recipe)
-    if recipe.adapter != "full" and model.device.type == "cpu":
+    if model.device.type == "cpu":
         lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     replayed = replay.samples if replay else ()
     longest = max([len(row.ids) for row in examples] + [len(row.ids) for row in replayed])
@@ -101,8 +99,8 @@ def train(
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
             run.save()
-    weights = _saved(model, base, parent_adapter, recipe, workdir)
-    return Trained(weights, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
+    adapter = _saved(model, parent_adapter, recipe, workdir)
+    return Trained(adapter, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
 
 
 class _Order:
@@ -128,7 +126,7 @@ class _Run:
 
     def __init__(
         self,
-        model: PeftModel | PreTrainedModel,
+        model: PeftModel,
         recipe: Recipe,
         workdir: Path,
         fingerprint: str,
@@ -140,8 +138,8 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
         )
-        inner = adapters.inner_of(model)
-        self.head_VD = models.head_weight(inner).detach()
+        inner = model.get_base_model()
+        self.head_VD = models.head_weight(inner).detach()  # type: ignore[arg-type]
         read = RowReader(inner.base_model, longest=longest)
         self.objective = Objective(recipe, read, self.head_VD, self.parameters, self._autocast)
         self.step, self.new_tokens, self.replay_tokens, self.seconds = 0, 0, 0, 0.0
@@ -245,26 +243,13 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * (recipe.lr_floor + (1 - recipe.lr_floor) * max(0.0, left))
 
 
-def _saved(model: Any, base: Path, parent_adapter: Path | None, recipe: Recipe, workdir: Path) -> Path:
+def _saved(model: PeftModel, parent_adapter: Path | None, recipe: Recipe, workdir: Path) -> Path:
     """Write what was trained, moved back towards the parent where the recipe says so."""
-    if recipe.adapter == "full":
-        return _saved_whole(model, base, parent_adapter, recipe.interpolate, workdir / "checkpoint")
     target = workdir / "adapter"
     adapters.save(model, target)
     if recipe.interpolate < 1:
-        adapters.interpolate(
-            None if recipe.adapter == "fresh" else parent_adapter, target, recipe.interpolate
-        )
-    return target
-
-
-def _saved_whole(model: Any, base: Path, parent_adapter: Path | None, share: float, target: Path) -> Path:
-    before = models.load(base, parent_adapter)
-    if share < 1:
-        with torch.no_grad():
-            for old, new in zip(before.model.parameters(), model.parameters(), strict=True):
-                new.lerp_(old.to(new.device), 1 - share)
-    models.save(model, before.tokenizer, target)
+        before = None if recipe.adapter == "fresh" else parent_adapter
+        adapters.interpolate(before, target, recipe.interpolate)
     return target
 
 

@@ -90,7 +90,8 @@ class UpdatePlan:
             "format_change": self._format_change(),
             "replay": {
                 "kind": replay.kind,
-                "samples": replay.samples if replay.kind == "self" else 0,
+                "samples": replay.samples if replay.kind in ("self", "ssr") else 0,
+                "share": replay.share if replay.kind in ("opr", "ssr", "exemplar") else None,
                 "under_tools": len(self.replayed_tools),
                 "withheld_tools": list(self.withheld_tools),
             },

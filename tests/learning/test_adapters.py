@@ -15,7 +15,7 @@ from adaptman.errors import TrainingError
 from adaptman.learning import adapters, models
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
-from adaptman.learning.trainer import StepMetrics, Trained, train
+from adaptman.learning.trainer import Trained, train
 from tests.learning.test_trainer import encode
 
 IDS = torch.arange(30)[None]
@@ -36,7 +36,7 @@ def examples(renderer: ChatRenderer) -> list[Encoded]:
 
 @pytest.fixture(scope="module")
 def parent(base: Path, examples: list[Encoded], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(base, None, examples, None, RECIPE, tmp_path_factory.mktemp("parent")).weights
+    return train(base, None, examples, None, RECIPE, tmp_path_factory.mktemp("parent")).adapter
 
 
 def logits(model: torch.nn.Module) -> Tensor:
@@ -53,7 +53,7 @@ def rank(adapter: Path) -> int:
     return int(json.loads((adapter / "adapter_config.json").read_text())["r"])
 
 
-@pytest.mark.parametrize("kind", ["continue", "grow", "full"])
+@pytest.mark.parametrize("kind", ["continue", "grow"])
 def test_training_begins_where_the_parent_stands(base: Path, parent: Path, kind: str) -> None:
     recipe = replace(RECIPE, adapter=kind, lora=LoraRecipe(rank=8, alpha=1))
     found = logits(adapters.trainable(base, parent, recipe))
@@ -69,7 +69,7 @@ def test_a_grown_adapter_is_wider_and_learns_in_what_is_new(
     base: Path, parent: Path, examples: list[Encoded], tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, adapter="grow", lora=LoraRecipe(rank=8))
-    grown = train(base, parent, examples, None, recipe, tmp_path).weights
+    grown = train(base, parent, examples, None, recipe, tmp_path).adapter
     assert (rank(parent), rank(grown)) == (4, 8)
     weights = load_file(grown / "adapter_model.safetensors")
     new = [value[:, 4:] for name, value in weights.items() if "lora_B" in name]
@@ -87,57 +87,24 @@ def test_a_scale_that_is_no_whole_alpha_is_refused(
     base: Path, examples: list[Encoded], tmp_path: Path
 ) -> None:
     odd = replace(RECIPE, lora=LoraRecipe(rank=4, alpha=1))
-    parent = train(base, None, examples, None, odd, tmp_path).weights
+    parent = train(base, None, examples, None, odd, tmp_path).adapter
     with pytest.raises(TrainingError, match="alpha 1 cannot be grown to 6") as found:
         adapters.trainable(base, parent, replace(RECIPE, adapter="grow", lora=LoraRecipe(rank=6)))
     assert "multiple of 4" in found.value.hint
 
 
-def test_full_fine_tuning_leaves_a_checkpoint(
-    base: Path, parent: Path, examples: list[Encoded], tmp_path: Path
-) -> None:
-    recipe = replace(RECIPE, adapter="full", steps=20, lr=1e-3)
-    steps: list[StepMetrics] = []
-    trained = train(base, parent, examples, None, recipe, tmp_path, on_step=steps.append)
-    assert steps[-1].new_loss < steps[0].new_loss
-    assert float((of(trained.weights, None) - of(base, parent)).abs().max()) > 1e-2
-    before, after = (load_file(path / "model.safetensors") for path in (base, trained.weights))
-    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
-    assert not torch.equal(
-        before["model.layers.0.mlp.up_proj.weight"], after["model.layers.0.mlp.up_proj.weight"]
-    )
-    assert models.load_tokenizer(trained.weights).chat_template
-
-
-def test_full_fine_tuning_goes_on_where_it_was_killed(
-    base: Path, examples: list[Encoded], tmp_path: Path
-) -> None:
-    recipe = replace(RECIPE, adapter="full", lr=1e-3)
-
-    def kill(metrics: StepMetrics) -> None:
-        if metrics.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(base, None, examples, None, recipe, tmp_path / "killed", on_step=kill)
-    killed = train(base, None, examples, None, recipe, tmp_path / "killed")
-    whole = train(base, None, examples, None, recipe, tmp_path / "whole")
-    assert torch.equal(of(killed.weights, None), of(whole.weights, None))
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("kind", ["continue", "fresh", "full"])
+@pytest.mark.parametrize("kind", ["continue", "grow", "fresh"])
 def test_interpolation_is_that_of_the_weights(
     base: Path, parent: Path, examples: list[Encoded], tmp_path: Path, kind: str, share: float
 ) -> None:
     """Every weight lies that far from where it was to where training took it."""
-    recipe = replace(RECIPE, adapter=kind)
+    recipe = replace(RECIPE, adapter=kind, lora=LoraRecipe(rank=8, alpha=16))
     tuned = train(base, parent, examples, None, recipe, tmp_path / "tuned")
     mixed = train(base, parent, examples, None, replace(recipe, interpolate=share), tmp_path / "mixed")
 
     def weights(trained: Trained) -> dict[str, Tensor]:
-        loaded = models.load(trained.weights) if kind == "full" else models.load(base, trained.weights)
-        return loaded.model.state_dict()
+        return models.load(base, trained.adapter).model.state_dict()
 
     start = models.load(base, None if kind == "fresh" else parent).model.state_dict()
     end, found = weights(tuned), weights(mixed)

@@ -45,7 +45,7 @@ def checkpoint(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Recipe(steps=3, lr=1e-2, lora=LoraRecipe(rank=2, alpha=4))
-    return train(base, None, [Encoded([1, 2, 3, 4], 1)], None, recipe, tmp_path_factory.mktemp("run")).weights
+    return train(base, None, [Encoded([1, 2, 3, 4], 1)], None, recipe, tmp_path_factory.mktemp("run")).adapter
 
 
 def test_a_directory_is_converted_to_fp32_safetensors(checkpoint: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def replay(loaded: LoadedModel, renderer: ChatRenderer) -> ReplaySet:
 
 
 def digest(trained: Trained) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in trained.weights.iterdir()}
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in trained.adapter.iterdir()}
 
 
 class KilledError(Exception):
@@ -157,7 +157,7 @@ def test_steps_are_those_of_a_plain_loop(
     # Adam divides by the gradient's size, so rounding in tiny gradients counts as much as in large ones.
     prompt = torch.tensor([examples[0].ids])
     with torch.inference_mode():
-        wanted, got = model(prompt).logits, models.load(base, trained.weights).model(prompt).logits
+        wanted, got = model(prompt).logits, models.load(base, trained.adapter).model(prompt).logits
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
 
 
@@ -168,7 +168,7 @@ def test_the_examples_are_learned(base: Path, renderer: ChatRenderer, tmp_path: 
     losses = [value for _, value in trained.curves["train/new_loss"]]
     assert losses[0] > 4
     assert losses[-1] < 0.1
-    answerer = ModelAnswerer(models.load(base, trained.weights), renderer)
+    answerer = ModelAnswerer(models.load(base, trained.adapter), renderer)
     assert answerer.answer([Said("a"), Said("b")], max_new_tokens=8) == ["yes", "no"]
 
 
@@ -186,7 +186,7 @@ class Said:
 
 def drift(base: Path, trained: Trained, replay: ReplaySet) -> float:
     """KL(old ‖ new) in nats per token on samples that training has not seen."""
-    old, new = models.load(base).model, models.load(base, trained.weights).model
+    old, new = models.load(base).model, models.load(base, trained.adapter).model
     with torch.inference_mode():
         return float(plain_replay_loss(new, old, replay, "kl"))
 
@@ -286,10 +286,10 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     base: Path, examples: list[Encoded], replay: ReplaySet, tmp_path: Path, undisturbed: Trained
 ) -> None:
     others = {
-        "recipe": (undisturbed.weights, examples, replay, replace(RECIPE, seed=1)),
+        "recipe": (undisturbed.adapter, examples, replay, replace(RECIPE, seed=1)),
         "examples": (None, examples[:2], replay, RECIPE),
         "replay": (None, examples, ReplaySet(replay.samples[1:], {}), RECIPE),
-        "parent": (undisturbed.weights, examples, replay, RECIPE),
+        "parent": (undisturbed.adapter, examples, replay, RECIPE),
     }
     for name, (parent, seen, replayed, recipe) in others.items():
         with pytest.raises(KilledError):
@@ -304,10 +304,10 @@ def test_an_update_continues_its_parents_adapter(
     """A step that moves nothing leaves the parent's weights; the next losses go on from the last."""
     still = replace(RECIPE, steps=1, lr=1e-30, batch_size=4)
     first = train(base, None, examples, None, still, tmp_path / "base").curves["train/new_loss"][0][1]
-    child = train(base, undisturbed.weights, examples, None, still, tmp_path / "child")
+    child = train(base, undisturbed.adapter, examples, None, still, tmp_path / "child")
     assert child.curves["train/new_loss"][0][1] < first
     assert digest(child) == digest(undisturbed)
-    moved = train(base, undisturbed.weights, examples, None, RECIPE, tmp_path / "moved")
+    moved = train(base, undisturbed.adapter, examples, None, RECIPE, tmp_path / "moved")
     assert digest(moved)["adapter_model.safetensors"] != digest(undisturbed)["adapter_model.safetensors"]
 
 
@@ -315,15 +315,15 @@ def test_an_update_keeps_the_rank_of_its_parent(
     base: Path, examples: list[Encoded], tmp_path: Path, undisturbed: Trained
 ) -> None:
     wider = replace(RECIPE, steps=1, lora=LoraRecipe(rank=16))
-    child = train(base, undisturbed.weights, examples, None, wider, tmp_path)
-    assert json.loads((child.weights / "adapter_config.json").read_text())["r"] == 4
+    child = train(base, undisturbed.adapter, examples, None, wider, tmp_path)
+    assert json.loads((child.adapter / "adapter_config.json").read_text())["r"] == 4
 
 
 def test_the_adapter_is_safetensors_and_json_without_a_path_of_this_machine(
     base: Path, examples: list[Encoded], tmp_path: Path, undisturbed: Trained
 ) -> None:
-    child = train(base, undisturbed.weights, examples, None, replace(RECIPE, steps=1), tmp_path)
-    for adapter in (undisturbed.weights, child.weights):
+    child = train(base, undisturbed.adapter, examples, None, replace(RECIPE, steps=1), tmp_path)
+    for adapter in (undisturbed.adapter, child.adapter):
         assert sorted(path.name for path in adapter.iterdir()) == [
             "adapter_config.json",
             "adapter_model.safetensors",
@@ -335,10 +335,10 @@ def test_the_adapter_is_safetensors_and_json_without_a_path_of_this_machine(
 
 def test_the_adapter_is_what_peft_loads(base: Path, undisturbed: Trained) -> None:
     inner = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    by_peft = PeftModel.from_pretrained(inner, str(undisturbed.weights)).eval()
+    by_peft = PeftModel.from_pretrained(inner, str(undisturbed.adapter)).eval()
     ids = torch.arange(40)[None]
     with torch.inference_mode():
-        merged = models.load(base, undisturbed.weights).model(ids).logits
+        merged = models.load(base, undisturbed.adapter).model(ids).logits
         torch.testing.assert_close(merged, by_peft(ids).logits, rtol=0, atol=1e-5 * float(merged.abs().max()))
         assert not torch.allclose(merged, models.load(base).model(ids).logits, atol=1e-2)
 
