@@ -160,6 +160,11 @@ class Reader:
         """The output format with that id."""
         return self._get(OutputFormatRow, format_id, "output format with id")
 
+    def output_formats(self) -> list[OutputFormatRow]:
+        """All output formats on record, by name and version."""
+        query = select(OutputFormatRow).order_by(col(OutputFormatRow.name), col(OutputFormatRow.version))
+        return list(self._session.exec(query))
+
     def example_set(self, set_id: int) -> ExampleSet:
         """The example set with that id."""
         return self._get(ExampleSet, set_id, "example set with id")

@@ -13,10 +13,10 @@ _LEVELS = {"breaking": "error", "unknown": "error", "meaning": "warning", "habit
 
 def annotation_lines(found: SchemaCheck) -> Iterator[str]:
     """One annotation for each tool that changed, at the level of its gravest change."""
-    from adaptman.lifecycle.schema_check import worst_of
+    from adaptman.toolspec.describe import gravest
 
     for tool in found.changes.tools:
-        worst = worst_of(tool)
+        worst = gravest(tool)
         if worst is None or str(worst) not in _LEVELS:
             continue
         told = [f"{change.change_class}: {change.reason}" for change in tool.changes] or [tool.status]

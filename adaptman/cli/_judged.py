@@ -25,6 +25,7 @@ def echo_evaluation(evaluation: Evaluation | None) -> None:
             for rule, (stale, cases) in result.stale.items():
                 click.echo(f"      stale, {rule.replace('-', ' ')}: {stale} of {cases}")
         _echo_tools(evaluation)
+        _echo_diagnosis(evaluation)
         return
     from adaptman.lifecycle.promote import reason_lines, stale_lines
 
@@ -35,6 +36,7 @@ def echo_evaluation(evaluation: Evaluation | None) -> None:
     for warning in told["warnings"]:
         click.echo(plain(f"  ! {warning}"))
     _echo_tools(evaluation)
+    _echo_diagnosis(evaluation)
     if evaluation.decision.verdict.value == "pass":
         click.echo(f"\npromote it with `adaptman promote {evaluation.version.number}`")
 
@@ -51,6 +53,14 @@ def _echo_tools(evaluation: Evaluation) -> None:
             )
 
 
+def _echo_diagnosis(evaluation: Evaluation) -> None:
+    from adaptman.evaluation.diagnosis import counted
+
+    for suite, causes in evaluation.diagnosis.items():
+        told = ", ".join(f"{count} {cause}" for cause, count in counted(causes).items())
+        click.echo(plain(f"  {suite}, {len(causes)} wrong calls, by what was wrong: {told}"))
+
+
 def evaluation_dict(evaluation: Evaluation | None) -> dict[str, Any]:
     """The evaluation as plain JSON values, single outcomes left out."""
     if evaluation is None:
@@ -58,8 +68,14 @@ def evaluation_dict(evaluation: Evaluation | None) -> dict[str, Any]:
     results = [
         {
             **{key: value for key, value in result.to_dict().items() if key != "outcomes"},
+            **_diagnosis_dict(evaluation, result.suite_name),
             "by_tool": [one.to_dict() for one in evaluation.by_tool.get(result.suite_name, ())],
         }
         for result in evaluation.results
     ]
     return {"results": results, "decision": evaluation.decision.to_dict() if evaluation.decision else None}
+
+
+def _diagnosis_dict(evaluation: Evaluation, suite: str) -> dict[str, Any]:
+    causes = evaluation.diagnosis.get(suite)
+    return {} if causes is None else {"diagnosis": dict(causes)}

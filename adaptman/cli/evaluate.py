@@ -16,11 +16,21 @@ from adaptman.cli._output import json_option, note, print_json
 @click.option(
     "--stop-early", is_flag=True, help="End a suite as soon as the version is refused on it for certain."
 )
+@click.option(
+    "--diagnose", is_flag=True,
+    help="Ask failed cases again under the format's grammar: was it the form, or what the call says?",
+)  # fmt: skip
 @ACCEPT_RENDERING
 @json_option
 @pass_app
 def evaluate(
-    app: App, number: int, again: bool, stop_early: bool, accept_rendering: bool, as_json: bool
+    app: App,
+    number: int,
+    again: bool,
+    stop_early: bool,
+    diagnose: bool,
+    accept_rendering: bool,
+    as_json: bool,
 ) -> None:
     """Run the suites on a version and judge it.
 
@@ -41,6 +51,7 @@ def evaluate(
                 again=again,
                 stop_early=stop_early,
                 accept_rendering=accept_rendering,
+                with_diagnosis=diagnose,
                 progress=progress,
             )
     except KeyboardInterrupt:

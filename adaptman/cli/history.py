@@ -139,6 +139,7 @@ def _answer_lines(who: str, answer: Answer) -> Iterator[str]:
     said = figure(answer.score) if not answer.output else plain(" ".join(answer.output.split()))
     yield from _wrapped(f"{said}", first=f"      {who}  ", rest=" " * (len(who) + 8))
     if wrong:
+        wrong += f" ({answer.cause})" if answer.cause else ""
         yield from _wrapped(plain(wrong), first=" " * (len(who) + 8) + "↳ ", rest=" " * (len(who) + 10))
 
 

@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "init": Entry("init", "Make a workspace and register its base model."),
     "schema": Entry("schema", "Register tool documents and see what changed."),
-    "format": Entry("format", "Show the output formats: how calls are written."),
+    "format": Entry("format", "Show, compare and register output formats: how calls are written."),
     "examples": Entry("examples", "Migrate, import, check and split training examples."),
     "suite": Entry("suite", "Register regression suites, or import them."),
     "update": Entry("update", "Teach the model a tool or format update."),
@@ -38,7 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "rollback": Entry("promote", "Go back to the champion before this one."),
     "history": Entry("history", "Show every version's results on every suite."),
     "bisect": Entry("bisect", "Find the version that broke or mended a case."),
-    "version": Entry("version", "List versions, show one, trace, export, sign, verify and discard it."),
+    "version": Entry("version", "List versions; show, render, trace, export, sign, verify or discard one."),
     "log": Entry("log", "Show the registry's events."),
     "db": Entry("db", "Migrate and check the registry's database."),
     "policy": Entry("policy", "Show, check and try promotion policies, and explain decisions."),

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adaptman.cli._changes import check_form, markdown_option, print_changes, print_markdown
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._errors import EXIT_DRIFT
 from adaptman.cli._github import annotation_lines
 from adaptman.cli._input import parse_renames
-from adaptman.cli._output import json_option, note, pairs, plain, print_json, short_digest, short_time, table
+from adaptman.cli._output import json_option, note, pairs, print_json, short_digest, short_time, table
 from adaptman.cli._source import read_source, source_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from adaptman.lifecycle.schema import SchemaRegistration
     from adaptman.lifecycle.schema_check import Threshold
-    from adaptman.toolspec.changes import ChangeSet
     from registry.tables import ToolSchema
 
 
@@ -51,6 +51,7 @@ def schema() -> None:
     "--note", "remark", default="", metavar="TEXT", help="Why the document changed, for the record."
 )
 @_renames
+@markdown_option
 @json_option
 @pass_app
 def register(
@@ -60,6 +61,7 @@ def register(
     renamed: dict[str, str],
     not_renamed: tuple[str, ...],
     as_json: bool,
+    as_markdown: bool,
     **source: Any,
 ) -> None:
     """Register the tool document FILE (- for standard input) and print what changed.
@@ -70,6 +72,7 @@ def register(
     from adaptman.lifecycle.outbox import start_delivery
     from adaptman.lifecycle.schema import register_schema
 
+    check_form(as_json, as_markdown)
     given = read_source(**source)
     workspace = app.workspace()
     done = register_schema(
@@ -78,8 +81,11 @@ def register(
     start_delivery(workspace)
     if as_json:
         print_json({**_row_dict(done.row), "created": done.created, "changes": done.changes.to_dict()})
-        return
-    _print_registration(done)
+    elif as_markdown:
+        since = f" against schema {done.previous}" if done.previous else ""
+        print_markdown(done.changes, f"Tool schema {done.row.number}{since}", done.before, done.document)
+    else:
+        _print_registration(done)
 
 
 @schema.command(name="list")
@@ -119,27 +125,38 @@ def show(app: App, number: int, as_json: bool) -> None:
         table(["tool", "parameters", "description"], [_tool_cells(tool["function"]) for tool in tools])
     )
     click.echo()
-    _print_changes(ChangeSet.from_dict(found.row.change_set))
+    print_changes(ChangeSet.from_dict(found.row.change_set))
 
 
 @schema.command()
 @click.argument("old", type=click.IntRange(min=1), metavar="A")
 @click.argument("new", type=click.IntRange(min=1), metavar="[B]", required=False)
 @_renames
+@markdown_option
 @json_option
 @pass_app
 def diff(
-    app: App, old: int, new: int | None, renamed: dict[str, str], not_renamed: tuple[str, ...], as_json: bool
+    app: App,
+    old: int,
+    new: int | None,
+    renamed: dict[str, str],
+    not_renamed: tuple[str, ...],
+    as_json: bool,
+    as_markdown: bool,
 ) -> None:
     """Compare tool document A with B, or with the newest one."""
     from adaptman.lifecycle.schema import compare_schemas
 
+    check_form(as_json, as_markdown)
     found = compare_schemas(app.workspace(), old, new, renamed=renamed, not_renamed=not_renamed)
     if as_json:
         print_json({"old": found.old, "new": found.new, "changes": found.changes.to_dict()})
-        return
-    note(f"schema {found.old} → {found.new}")
-    _print_changes(found.changes)
+    elif as_markdown:
+        title = f"Tool schema {found.old} → {found.new}"
+        print_markdown(found.changes, title, found.before, found.after)
+    else:
+        note(f"schema {found.old} → {found.new}")
+        print_changes(found.changes, found.before, found.after)
 
 
 @schema.command()
@@ -180,7 +197,7 @@ def check(
         print_json(found.to_dict())
     else:
         note(f"{found.origin} against schema {found.schema}, which version {found.champion} was taught")
-        _print_changes(found.changes)
+        print_changes(found.changes, found.before, found.after)
         if found.drift:
             note(f"drift: {found.worst} (fails on {fail_on})")
     if github:
@@ -199,7 +216,8 @@ def _print_registration(done: SchemaRegistration) -> None:
     click.echo(click.style(f"schema {row.number}", bold=True) + f"  {tools}, {row.source_format}{since}")
     click.echo()
     # A first document is all additions, of which a few show that it was read rightly.
-    _print_changes(done.changes, limit=8 if done.previous is None else None)
+    limit = 8 if done.previous is None else None
+    print_changes(done.changes, done.before, done.document, limit=limit)
 
 
 def _print_row(row: ToolSchema) -> None:
@@ -213,13 +231,6 @@ def _print_row(row: ToolSchema) -> None:
         ("note", row.note),
     ]
     click.echo(pairs(shown))
-
-
-def _print_changes(changes: ChangeSet, *, limit: int | None = None) -> None:
-    from adaptman.toolspec.describe import describe
-
-    for line in describe(changes, limit=limit):
-        click.echo(plain(line).replace("breaking:", click.style("breaking:", fg="red")))
 
 
 def _row_dict(row: ToolSchema) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`adaptman version`: list versions, show one, render, trace, export, sign, verify and discard it."""
+"""`adaptman version`: list versions; show, render, trace, export, sign, verify or discard one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NUMBER = click.argument("number", type=click.IntRange(min=1), metavar="N")
 
 @click.group()
 def version() -> None:
-    """List versions, show one, render, trace, export, sign, verify and discard it."""
+    """List versions; show, render, trace, export, sign, verify or discard one."""
 
 
 @version.command(name="list")

@@ -44,12 +44,16 @@ _RULES = (
 
 
 class Asked(NamedTuple):
-    """A request that was made of a tool of the old document, and the calls that were right then."""
+    """A request that was made of a tool of the old document, and the call that was right then.
+
+    `shown` names the tools that the model saw, of the old document.
+    """
 
     id: str
     messages: tuple[Mapping[str, Any], ...]
     accept: ExpectedCall
     source: str
+    shown: tuple[str, ...] = ()
 
 
 class LeftOut(NamedTuple):
@@ -132,7 +136,6 @@ class _Maker:
         if before is None or now is None:  # a change set of other documents
             return
         rule, stale = _rule_of(change) or "", _stale_calls(change, before, now)
-        beside = self._neighbours(now)
         count = 0
         for one in self._asked[before.name]:
             if count == self._per_tool:
@@ -141,10 +144,10 @@ class _Maker:
             if accept is None:
                 self.left_out.append(LeftOut(one.id, why))
                 continue
-            self._add(one, rule, stale, accept, before, [now, *beside])
+            self._add(one, rule, stale, accept, [before, now])
             count += 1
         for one, accept in self._invented(before, now, change, self._per_tool - count):
-            self._add(one, rule, stale, accept, before, [now, *beside])
+            self._add(one, rule, stale, accept, [before, now])
 
     def _add(
         self,
@@ -152,23 +155,34 @@ class _Maker:
         rule: str,
         stale: Sequence[StaleCall],
         accept: ExpectedCall,
-        before: Tool,
-        shown: Sequence[Tool],
+        tool: Sequence[Tool],
     ) -> None:
+        """A case of `changes`, and the same with the old document shown; `tool` is it before and now."""
+        before, now = tool
         told = {"id": one.id, "messages": list(one.messages)}
-        marks = {"rule": rule, "source": one.source}
         self.changed.append(
             {
                 **told,
-                "tools": _as_openai(shown),
+                "tools": _as_openai(self._shown(one, now)),
                 "accept": [_call(accept)],
                 "stale": [{"name": call.name, "arguments": call.arguments} for call in stale],
-                **marks,
+                "rule": rule,
+                "source": one.source,
             }
         )
         if rule != "parameter-added-required":  # the request says what the old form has no place for
-            shown_before = {"tools": _as_openai([before]), "accept": [_call(one.accept)]}
-            self.context.append({**told, **shown_before, **marks})
+            old = [self._old.get(name) for name in one.shown] if one.shown else [before]
+            shown = [tool for tool in old if tool is not None]
+            self.context.append(
+                {**told, "tools": _as_openai(shown), "accept": [_call(one.accept)], "source": one.source}
+            )
+
+    def _shown(self, one: Asked, tool: Tool) -> list[Tool]:
+        """The tools that were shown with a request, as they are now; beside an invented one, a neighbour."""
+        if not one.shown:
+            return [tool, *self._neighbours(tool)]
+        names = dict.fromkeys(self._migration.new_name(name) for name in one.shown)
+        return [now for name in names if name is not None and (now := self._new.get(name)) is not None]
 
     def _carried(self, accept: ExpectedCall) -> tuple[ExpectedCall | None, str]:
         """The accepted values in the new form, value by value."""
@@ -231,7 +245,7 @@ class _Maker:
                 {
                     "id": one.id,
                     "messages": list(one.messages),
-                    "tools": _as_openai([tool, other]),
+                    "tools": _as_openai(self._shown(one, tool) if one.shown else [tool, other]),
                     "accept": [_call(one.accept)],
                     "source": one.source,
                 }

@@ -57,6 +57,41 @@ class ModelAnswerer:
         )
         return [self._renderer.reply_text(answer.ids) for (answer,) in written]
 
+    def answer_guided(
+        self,
+        conversations: Sequence[Turns],
+        counts: Sequence[int],
+        *,
+        max_new_tokens: int,
+        on_done: Callable[[int], None] = lambda rows: None,
+    ) -> list[str | None]:
+        """The likeliest `counts` calls of the tools shown, token by token, as the output format writes them.
+
+        None where format or schemas have no grammar, or the calls were not complete after `max_new_tokens`.
+
+        Raises:
+            ModelError: llguidance is not installed.
+        """
+        from adaptman.learning.guided import Guide, check_installed, matchers
+
+        check_installed()
+        asked = list(zip(conversations, counts, strict=True))
+        grammars = [self._renderer.grammar(turns.tools, count) for turns, count in asked]
+        found = {at: one for at, one in enumerate(matchers(self._loaded, grammars)) if one is not None}
+        on_done(len(conversations) - len(found))
+        guide, fit = Guide(list(found.values())), [conversations[at] for at in found]
+        written = decode(
+            self._loaded.model,
+            [Row(self._renderer.prompt_ids(turns.messages, turns.tools), (max_new_tokens,)) for turns in fit],
+            DecodeSettings(self._loaded.stop_ids, batch_size=self._batch_size),
+            guide=guide,
+            on_done=lambda ended: on_done(len(ended)),
+        )
+        replies: list[str | None] = [None] * len(conversations)
+        for row, (at, (answer,)) in enumerate(zip(found, written, strict=True)):
+            replies[at] = self._renderer.reply_text(answer.ids) if guide.has_ended(row) else None
+        return replies
+
     def nll(
         self, conversations: Sequence[Turns], *, on_done: Callable[[int], None] = lambda rows: None
     ) -> list[Nll]:

@@ -81,6 +81,15 @@ class ChatRenderer:
         prompt_ids = self._ids(said.prompt)
         return Encoded(prompt_ids + self._ids(said.answer), len(prompt_ids))
 
+    def grammar(self, tools: Sequence[Mapping[str, Any]], count: int) -> str | None:
+        """The replies of `count` calls of `tools`, as `OutputFormat.grammar` has it for this tokenizer."""
+        special = {
+            token.content: one
+            for one, token in self.tokenizer.added_tokens_decoder.items()
+            if token.special and token.content in self.output_format.markers
+        }
+        return self.output_format.grammar(tools, count, special)
+
     def reply_text(self, ids: Sequence[int]) -> str:
         """What a model wrote, without special tokens but for those that the output format writes."""
         return str(self.tokenizer.decode([one for one in ids if one not in self._silent]))

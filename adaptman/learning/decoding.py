@@ -22,6 +22,8 @@ from adaptman.learning.slots import Slots
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from adaptman.learning.guided import Guide
+
 OnDone = Callable[[Sequence[int]], None]
 
 
@@ -73,17 +75,19 @@ def decode(
     settings: DecodeSettings,
     *,
     generator: torch.Generator | None = None,
+    guide: Guide | None = None,
     on_done: OnDone = lambda rows: None,
 ) -> list[list[Continuation]]:
     """The stretches of each row, in the order of the rows.
 
     A sample depends on its row, the row's place among the others and the generator's state, and not on
-    which rows are decoded beside it. `on_done` is told which rows have ended.
+    which rows are decoded beside it. With a `guide` only tokens are chosen that it lets follow, and each row
+    has one stretch. `on_done` is told which rows have ended.
     """
     if not rows:
         return []
     with torch.inference_mode():
-        writer = _Writer(model, rows, settings, generator, on_done)
+        writer = _Writer(model, rows, settings, generator, guide, on_done)
         longest = max(row.longest for row in rows)
         if can_pack(model.base_model, longest=longest):
             _decode_in_slots(model, rows, settings, writer, longest)
@@ -101,9 +105,10 @@ class _Writer:
         rows: Sequence[Row],
         settings: DecodeSettings,
         generator: torch.Generator | None,
+        guide: Guide | None,
         on_done: OnDone,
     ) -> None:
-        self._rows, self._settings, self._on_done = rows, settings, on_done
+        self._rows, self._settings, self._guide, self._on_done = rows, settings, guide, on_done
         self._stretches: list[list[list[int]]] = [[[]] for _ in rows]
         self._forced: list[deque[int]] = [deque() for _ in rows]
         self._ended = [False] * len(rows)
@@ -120,6 +125,8 @@ class _Writer:
 
     def write(self, rows: Sequence[int], logits_BV: Tensor) -> list[int]:
         """The next token of each of `rows`."""
+        if self._guide is not None:
+            logits_BV = self._guide.narrow(rows, logits_BV)
         if self._settings.top_k or self._chance is not None:
             logits_BV = logits_BV.float().log_softmax(-1)
         chosen = self._choose(rows, logits_BV).tolist()
@@ -145,6 +152,8 @@ class _Writer:
             return self._forced[row].popleft()
         stretches, limits = self._stretches[row], self._rows[row].limits
         stretches[-1].append(chosen)
+        if self._guide is not None:
+            self._guide.take(row, chosen)
         if chosen in self._settings.stop_ids or len(stretches[-1]) == limits[len(stretches) - 1]:
             if len(stretches) == len(limits):
                 self._ended[row] = True

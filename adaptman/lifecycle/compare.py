@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ArtifactError, SuiteError, WorkspaceError
 from adaptman.evaluation.runner import CaseOutcome, SuiteResult
+from adaptman.lifecycle.diagnose import diagnosis_of
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ class Answer:
     output: str | None
     detail: str | None
     """What was wrong, in words; "" where nothing was."""
+    cause: str = ""
+    """`form`, `knowledge` or `unknown` where `evaluate --diagnose` asked; else ""."""
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"score": self.score, "output": self.output, "detail": self.detail}
+        told = {"score": self.score, "output": self.output, "detail": self.detail}
+        return {**told, "cause": self.cause} if self.cause else told
 
 
 @dataclass(frozen=True)
@@ -189,10 +193,11 @@ def _answers(workspace: Workspace, reader: Reader, run: SuiteRun) -> tuple[dict[
         trouble = ""
     except (ArtifactError, SuiteError, ValueError) as error:
         told, trouble = {}, str(error)
+    causes = diagnosis_of(run)
     answers = {
-        case_id: Answer(score, told[case_id].output, told[case_id].detail)
+        case_id: Answer(score, told[case_id].output, told[case_id].detail, causes.get(case_id, ""))
         if case_id in told
-        else Answer(score, None, None)
+        else Answer(score, None, None, causes.get(case_id, ""))
         for case_id, score in reader.outcomes(run.id)
     }
     return answers, trouble

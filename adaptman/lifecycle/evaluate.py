@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman import __version__
@@ -24,9 +24,11 @@ from adaptman.evaluation.runner import (
 )
 from adaptman.evaluation.suites import Suite, SuiteKind
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.diagnose import check_can_diagnose, diagnose_held
 from adaptman.lifecycle.early import cannot_pass
 from adaptman.lifecycle.gate import judge
 from adaptman.lifecycle.journal import Journal
+from adaptman.lifecycle.leaks import leak_warnings
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
@@ -63,6 +65,8 @@ class Evaluation:
     results: tuple[SuiteResult, ...]
     by_tool: Mapping[str, tuple[ToolFigure, ...]]
     """By suite, the figures of each tool that its cases expect, the worst first."""
+    diagnosis: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By suite and failed case what it failed at, `form`, `knowledge` or `unknown`, where that was asked."""
 
 
 def evaluate(
@@ -72,6 +76,7 @@ def evaluate(
     again: bool = False,
     stop_early: bool = False,
     accept_rendering: bool = False,
+    with_diagnosis: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score version `number` on every suite, and judge it against the champion.
@@ -81,21 +86,24 @@ def evaluate(
     computes those of version `number` anew. With `stop_early` a suite ends as soon as no answer to come
     could save the version from being refused on it. An evaluation that was killed goes on where it was. The
     champion itself and former champions are scored and not judged. With `accept_rendering` a version is asked
-    that was trained to read other bytes than are rendered today; the decision says so.
+    that was trained to read other bytes than are rendered today; the decision says so. `with_diagnosis` asks
+    the version's failed cases once more under a grammar, when all else is done.
 
     Raises:
         RenderingError: there is such a version, and that is not accepted.
         WorkspaceError: no suite is registered that the version is judged by.
-        ModelError: the version has no weights.
+        ModelError: the version has no weights; or nothing is installed to diagnose with.
         NotFoundError: there is no such version.
         PolicyError: the policy cannot be read.
         BusyError: somebody else is at work on the model line.
         ArtifactError: an artifact is missing or damaged.
     """
+    if with_diagnosis:
+        check_can_diagnose()
     model = workspace.model_row()
     with held(workspace, model, f"evaluate {number}") as hold:
         watched = Watched(progress or Silent(), hold)
-        return evaluate_held(
+        done = evaluate_held(
             workspace,
             number,
             again=again,
@@ -103,6 +111,12 @@ def evaluate(
             accept_rendering=accept_rendering,
             progress=watched,
         )
+        if not with_diagnosis:
+            return done
+        with workspace.registry.read() as reader:
+            rows = suites_for(reader.suites(model.id), done.version)
+        found = diagnose_held(workspace, done.version, rows, done.results, watched)
+        return dataclasses.replace(done, diagnosis=found)
 
 
 def evaluate_held(
@@ -135,7 +149,8 @@ def evaluate_held(
     results = score(workspace, version, rows, progress, again=again, reads=reads, is_settled=is_settled)
     tools = _by_tool(workspace, rows, results)
     told = [found.told for found in (champion_reads, reads) if found.told]
-    warnings = [*told, *_flaky_warnings(workspace, model.id, rows)]
+    leaked = leak_warnings(workspace, version, rows)
+    warnings = [*told, *leaked, *_flaky_warnings(workspace, model.id, rows)]
     decision = judge(policy, results, before, warnings=warnings)
     _record_decision(workspace, version, champion, decision, policy)
     with workspace.registry.read() as reader:

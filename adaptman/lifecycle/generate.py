@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from adaptman.errors import SuiteError
 from adaptman.evaluation.bfcl import jsonl
@@ -114,14 +115,18 @@ def _of_file(data: bytes, origin: str) -> Iterator[Asked]:
         calls = calls_of(example.messages[-1])
         if len(calls) == 1:
             accept = ExpectedCall(calls[0].name, {name: [one] for name, one in calls[0].arguments.items()})
-            yield Asked(example.id, example.messages[:-1], accept, origin)
+            yield Asked(example.id, example.messages[:-1], accept, origin, _names(example.tools))
 
 
 def _of_suite(suite: Suite, source: str) -> Iterator[Asked]:
     """Cases that ask for one call; those made from changes ask about another change."""
     for case in suite.cases:
         if len(case.accept) == 1 and not case.rule:
-            yield Asked(case.id, case.messages, case.accept[0], source)
+            yield Asked(case.id, case.messages, case.accept[0], source, _names(case.tools))
+
+
+def _names(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(str(tool["function"]["name"]) for tool in tools)
 
 
 def _of_suites(workspace: Workspace) -> Iterator[Asked]:

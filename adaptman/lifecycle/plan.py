@@ -12,9 +12,9 @@ from adaptman.learning.recipe import Recipe
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.evaluate import suites_for
 from adaptman.lifecycle.formats import find_format
+from adaptman.lifecycle.leaks import check_leaks
 from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
 from adaptman.lifecycle.schema import changes_between, registered_schema, taught_schema
-from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.document import ToolDocument
@@ -123,7 +123,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     """
     # The policy is read before any training is spent on what could not be judged.
     recipe = Recipe().with_settings(request.settings)
-    asked = find_format(request.output_format) if request.output_format is not None else None
+    asked = find_format(request.output_format, workspace) if request.output_format is not None else None
     workspace.policy()
     model = workspace.model_row()
     with workspace.registry.read() as reader:
@@ -144,7 +144,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     changes = changes_between(before, schema)
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
     suites = tuple(suites_for(rows, target))
-    _check_leaks(workspace, suites, examples, str(request.examples))
+    check_leaks(workspace, suites, examples, str(request.examples))
     unchanged = changes.unchanged_names if before and not _differ(taught_before, fmt) else ()
     return UpdatePlan(
         model=model,
@@ -176,33 +176,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ExampleError(f"`{path}` cannot be read: {error.strerror or error}") from error
-
-
-def _check_leaks(
-    workspace: Workspace, suites: tuple[tables.Suite, ...], examples: tuple[Example, ...], origin: str
-) -> None:
-    """A suite that asks what is trained on measures memory, not skill.
-
-    Questions are compared word by word; upper and lower case, and white space, make no difference.
-    """
-    trained = {_question(example.messages[:-1], example.tools): example.id for example in examples}
-    for row in suites:
-        for case in load_suite(workspace, row).cases:
-            leaked = trained.get(_question(case.messages, case.tools))
-            if leaked is not None:
-                raise ExampleError(
-                    f"`{origin}`: example `{leaked}` is also case `{case.id}` of the suite `{row.name}`",
-                    hint="take it out of the examples: a suite must ask what was not trained on",
-                )
-
-
-def _question(messages: Any, tools: Any) -> str:
-    said = [
-        (message.get("role"), _words(message.get("content")), message.get("tool_calls"))
-        for message in messages
-    ]
-    return repr((said, sorted(str(tool.get("function", tool).get("name")) for tool in tools)))
-
-
-def _words(content: Any) -> str:
-    return " ".join(str(content or "").lower().split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from adaptman.errors import ToolDocumentError, WorkspaceError
@@ -29,6 +29,8 @@ class SchemaRegistration:
     previous: int | None
     """Number of the document that `changes` starts from; `None` when this is the first."""
     created: bool
+    before: ToolDocument | None = None
+    """The document that `changes` starts from."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class SchemaComparison:
     old: int
     new: int
     changes: ChangeSet
+    before: ToolDocument
+    after: ToolDocument
 
 
 def register_schema(
@@ -74,12 +78,16 @@ def register_schema(
             before = reader.latest_tool_schema(model.id)
             if before is not None and before.document_digest == digest:
                 _check_no_renames(before, renamed or {}, not_renamed)
-                return _standing(reader, before, document)
+                standing = _standing(reader, before, document)
+                break
         old = _document_of(workspace, before) if before is not None else None
         changes = diff(old, document, renamed=renamed or {}, not_renamed=not_renamed)
         done = _record(workspace, model.id, before, document, digest, changes, note)
         if done is not None:
-            return done
+            return replace(done, before=old)
+    if standing.previous is None:
+        return standing
+    return replace(standing, before=registered_schema(workspace, standing.previous).document)
 
 
 def _record(
@@ -174,7 +182,7 @@ def compare_schemas(
         changes = diff(before.document, after.document, renamed=renamed or {}, not_renamed=not_renamed)
     else:
         changes = changes_between(before, after)
-    return SchemaComparison(before.row.number, after.row.number, changes)
+    return SchemaComparison(before.row.number, after.row.number, changes, before.document, after.document)
 
 
 def changes_between(before: RegisteredSchema | None, after: RegisteredSchema) -> ChangeSet:

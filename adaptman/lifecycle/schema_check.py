@@ -9,8 +9,10 @@ from typing import Any, Literal
 from adaptman.errors import WorkspaceError
 from adaptman.lifecycle.schema import registered_schema
 from adaptman.lifecycle.workspace import Workspace
-from adaptman.toolspec.changes import ChangeClass, ChangeSet, ToolChange
+from adaptman.toolspec.changes import ChangeClass, ChangeSet
+from adaptman.toolspec.describe import gravest
 from adaptman.toolspec.diff import diff
+from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.readers import read_document
 
 Threshold = Literal["breaking", "meaning", "habit"]
@@ -34,11 +36,13 @@ class SchemaCheck:
     origin: str
     changes: ChangeSet
     fail_on: Threshold
+    before: ToolDocument
+    after: ToolDocument
 
     @property
     def worst(self) -> ChangeClass | None:
         """The class of the gravest change; None where there is none."""
-        found = {worst_of(tool) for tool in self.changes.tools}
+        found = {gravest(tool) for tool in self.changes.tools}
         return next((one for one in _ORDER if one in found), None)
 
     @property
@@ -90,15 +94,7 @@ def check_schema(
         )
     before = registered_schema(workspace, number)
     changes = diff(before.document, document, renamed=renamed or {}, not_renamed=not_renamed)
-    return SchemaCheck(champion.number, number, origin, changes, fail_on)
-
-
-def worst_of(tool: ToolChange) -> ChangeClass | None:
-    """The gravest class of a tool's changes; an added tool is a habit at least."""
-    found = {change.change_class for change in tool.changes}
-    if tool.status == "added":
-        found.add(ChangeClass.HABIT)
-    return next((one for one in _ORDER if one in found), None)
+    return SchemaCheck(champion.number, number, origin, changes, fail_on, before.document, document)
 
 
 def _rank(one: ChangeClass) -> int:

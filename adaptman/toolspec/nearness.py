@@ -66,9 +66,8 @@ def near_pairs(
         for other in _candidates(bag, index, least):
             if within and other <= number:
                 continue
-            bound = min(_bound(len(bag), least), _bound(len(others[other]), least))
-            likeness = _jaccard(bag, others[other], bound)
-            if likeness >= bound:
+            likeness = _near(bag, others[other], least)
+            if likeness is not None:
                 found.append(NearPair(number, other, likeness))
     return sorted(found)
 
@@ -76,7 +75,7 @@ def near_pairs(
 def likeness_of(one: str, other: str) -> float:
     """The likeness of two texts, 0 to 1."""
     first, second = _bags([one, other])
-    return _jaccard(first, second, 0.0)
+    return _jaccard(first, second)[0]
 
 
 def groups(count: int, pairs: Sequence[NearPair]) -> list[list[int]]:
@@ -116,15 +115,14 @@ def _numbered(words: Sequence[str]) -> list[tuple[str, int]]:
     return found
 
 
-def _bound(size: int, least: float) -> float:
-    """The likeness of two texts of that size of which one word differs, if that is less."""
-    return min(least, (size - 1) / (size + 1) - _TINY) if size >= _FEWEST else least
+def _one_word(size: int) -> int:
+    """So many words two texts of that size, or a word less, have in common when one word differs."""
+    return size - 1 if size >= _FEWEST else size
 
 
 def _prefix(size: int, least: float) -> int:
     """So many of the rarest words: a text that is near must hold one of them among its own."""
-    lowest = _bound(max(size - 1, _FEWEST), least)  # a text that is near may be shorter by one word
-    return size - math.ceil(lowest * size - _TINY) + 1 if size else 0
+    return size - min(math.ceil(least * size - _TINY), _one_word(size)) + 1 if size else 0
 
 
 def _candidates(bag: Bag, index: Mapping[int, list[int]], least: float) -> Iterator[int]:
@@ -136,8 +134,16 @@ def _candidates(bag: Bag, index: Mapping[int, list[int]], least: float) -> Itera
                 yield other
 
 
-def _jaccard(one: Bag, other: Bag, least: float) -> float:
-    if not one or not other or min(len(one), len(other)) < least * max(len(one), len(other)) - _TINY:
-        return 0.0
+def _near(one: Bag, other: Bag, least: float) -> float | None:
+    """The likeness of two texts that are nearly the same."""
+    small, large = sorted((len(one), len(other)))
+    needed = min(least * large, _one_word(large) if small >= _FEWEST else large)
+    if small < needed - _TINY:
+        return None
+    likeness, same = _jaccard(one, other)
+    return likeness if likeness >= least - _TINY or (small >= _FEWEST and same >= large - 1) else None
+
+
+def _jaccard(one: Bag, other: Bag) -> tuple[float, int]:
     same = len(set(one) & set(other))
-    return same / (len(one) + len(other) - same)
+    return (same / (len(one) + len(other) - same) if same else 0.0), same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from adaptman.errors import ToolDocumentError
 from adaptman.toolspec.openapi_schema import as_json_schema
@@ -75,16 +76,18 @@ class _Reader:
                 hint="put what it refers to into the document (most tools call that bundling)",
             )
         node: Any = self._source
-        for part in reference[2:].split("/"):
-            key = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(node, dict) or key not in node:
+        for key in map(_unescaped, reference[2:].split("/")):
+            if isinstance(node, list) and key.isascii() and key.isdigit() and int(key) < len(node):
+                node = node[int(key)]
+            elif isinstance(node, dict) and key in node:
+                node = node[key]
+            else:
                 raise ToolDocumentError(f"{self._origin}: `{reference[:80]}` leads nowhere", hint=_HINT)
-            node = node[key]
         return node
 
     def operation(self, path: str, method: str, item: Mapping[str, Any]) -> Operation:
         operation: Mapping[str, Any] = item[method]
-        name = operation.get("operationId") or f"{method}_{path}"
+        name = operation.get("operationId") or "_".join([method, *re.findall(r"[A-Za-z0-9_.-]+", path)])
         words = [operation.get(key) for key in ("summary", "description")]
         said = (text.strip() for text in words if isinstance(text, str))
         told = "\n".join(dict.fromkeys(text for text in said if text))
@@ -110,6 +113,8 @@ class _Reader:
         found: dict[tuple[str, str], Any] = {}
         for listed in (item.get("parameters"), operation.get("parameters")):
             for parameter in map(self.resolved, listed if isinstance(listed, list) else ()):
+                if not isinstance(parameter, dict):
+                    raise ToolDocumentError(f"{self._origin}: a parameter is no object", hint=_HINT)
                 name, place = str(parameter.get("name")), str(parameter.get("in"))
                 if place != "header" or name.lower() not in _IGNORED_HEADERS:
                     found[place, name] = parameter
@@ -142,32 +147,41 @@ class _Reader:
         plain = isinstance(inner, dict) and not _MORE & whole.keys()
         if plain and isinstance(inner, dict) and not inner.keys() & properties.keys():
             properties.update(inner)
-            required += [name for name in whole.get("required", ()) if needed]
+            listed = whole.get("required")
+            required += listed if needed and isinstance(listed, list) else []
         else:
             properties["body"] = as_json_schema(schema)
             required += ["body"] * needed
 
     def _with_definitions(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The schemas that are referred to, below `$defs`, where references lead then."""
+        waiting: dict[str, str] = {}
+        moved: dict[str, Any] = _moved(schema, waiting)
         definitions: dict[str, Any] = {}
-        moved = self._moved(schema, definitions)
-        assert isinstance(moved, dict), "an object stays one"
+        while more := [name for name in waiting if name not in definitions]:
+            for name in more:  # a chain of references may be long: no recursion
+                definitions[name] = _moved(as_json_schema(self._target(waiting[name])), waiting)
         return {**moved, "$defs": definitions} if definitions else moved
 
-    def _moved(self, node: Any, definitions: dict[str, Any]) -> Any:
-        if isinstance(node, list):
-            return [self._moved(one, definitions) for one in node]
-        if not isinstance(node, dict):
-            return node
-        reference = node.get("$ref")
-        if not isinstance(reference, str):
-            return {key: self._moved(value, definitions) for key, value in node.items()}
-        name = reference.removeprefix(_SCHEMAS) if reference.startswith(_SCHEMAS) else reference.strip("#/")
-        name = name.replace("/", ".")
-        if name not in definitions:
-            definitions[name] = {}  # it may refer to itself
-            definitions[name] = self._moved(as_json_schema(self._target(reference)), definitions)
-        return {**node, "$ref": f"#/$defs/{name}"}
+
+def _moved(node: Any, found: dict[str, str]) -> Any:
+    """`node` with references into `$defs`; `found` gets their names there, and where they led."""
+    if isinstance(node, list):
+        return [_moved(one, found) for one in node]
+    if not isinstance(node, dict):
+        return node
+    reference = node.get("$ref")
+    if not isinstance(reference, str):
+        return {key: _moved(value, found) for key, value in node.items()}
+    name = re.sub(r"[/~%]", ".", _unescaped(reference.removeprefix(_SCHEMAS)).strip("#/"))
+    while found.setdefault(name, reference) != reference:
+        name += "_"
+    return {**node, "$ref": f"#/$defs/{name}"}
+
+
+def _unescaped(part: str) -> str:
+    """A step of a JSON pointer within an address (RFC 6901, section 6)."""
+    return unquote(part).replace("~1", "/").replace("~0", "~")
 
 
 def _contents(holder: Mapping[str, Any]) -> dict[str, Any]:

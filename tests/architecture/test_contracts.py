@@ -86,7 +86,8 @@ def _normal(name: str) -> str:
 def _declared() -> set[str]:
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
-    requirements = [*project["dependencies"], *extras["smollm2"], *extras["lm-eval"], *extras["postgres"]]
+    ours = [requirement for name, more in extras.items() if name != "dev" for requirement in more]
+    requirements = [*project["dependencies"], *ours]
     return {_normal(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in requirements}
 
 

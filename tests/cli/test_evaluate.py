@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,36 @@ def test_as_json(terminal: Terminal, updated: TinyLine) -> None:
     assert told["results"][0]["n"] == 4
     tools = {result["suite_name"]: [one["tool"] for one in result["by_tool"]] for result in told["results"]}
     assert tools == {"general": [], "new-tools": ["get_weather"]}
+
+
+def test_diagnosed(terminal: Terminal, updated: TinyLine) -> None:
+    plain = terminal.ok("evaluate", "2")
+    decided = terminal.json("evaluate", "2")["decision"]
+    told = terminal.ok("evaluate", "2", "--diagnose")
+    assert told.startswith(plain.rstrip("\n"))
+    wrong, causes = re.findall(r"  new-tools, (\d) wrong calls, by what was wrong: (.*)\n", told)[0]
+    assert sum(map(int, re.findall(r"\d", causes))) == int(wrong)
+    again = terminal.json("evaluate", "2", "--diagnose")
+    assert again["decision"] == decided
+    (found,) = [one["diagnosis"] for one in again["results"] if "diagnosis" in one]
+    assert len(found) == int(wrong)
+    assert set(found.values()) <= {"form", "knowledge", "unknown"}
+    cases = terminal.json("history", "diff", "1", "2")["suites"]
+    shown = {case["case"]: case["b"].get("cause") for one in cases for case in one["broke"] + one["mended"]}
+    assert {case: cause for case, cause in shown.items() if cause} == {
+        case: cause for case, cause in found.items() if case in shown
+    }
+    assert terminal.ok("log", "--verify")
+
+
+def test_nothing_to_diagnose_with(
+    terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    result = terminal.run("evaluate", "2", "--diagnose")
+    assert result.exit_code == 1
+    assert "the package `llguidance`" in result.stderr
+    assert "hint: install it with `pip install 'adaptman[diagnose]'`" in result.stderr
 
 
 def test_ctrl_c(terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,3 +97,14 @@ def test_an_empty_list_says_what_to_do(terminal: Terminal, begun: Story) -> None
 def test_a_number_that_is_not_there(terminal: Terminal, begun: Story) -> None:
     result = terminal.run("schema", "show", "7")
     assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: no tool schema `7`")
+
+
+def test_what_changed_as_markdown(terminal: Terminal, begun: Story) -> None:
+    for number, tools in enumerate((FIRST_TOOLS, SECOND_TOOLS), start=1):
+        (terminal.folder / f"tools-{number}.json").write_bytes(document(tools))
+        text = terminal.ok("schema", "register", f"tools-{number}.json", "--markdown")
+    assert text.startswith("### Tool schema 2 against schema 1\n\n2 breaking; 1 unchanged\n")
+    assert "  ```diff\n  - get_weather(" in text
+    again = terminal.ok("schema", "diff", "1", "2", "--markdown")
+    assert again.partition("\n")[2] == text.partition("\n")[2]
+    assert terminal.run("schema", "diff", "1", "2", "--markdown", "--json").exit_code == 2

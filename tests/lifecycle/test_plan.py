@@ -94,7 +94,8 @@ def leak(line: TinyLine, question: str, tools: list[dict[str, Any]]) -> UpdatePl
 
 @pytest.mark.parametrize("question", ["Weather in Rome?", "  weather in\nROME? "])
 def test_an_example_that_a_suite_asks_is_refused(filled: TinyLine, question: str) -> None:
-    with pytest.raises(ExampleError, match="example `rome` is also case `c1` of the suite `leaky`") as raised:
+    told = "an example that suites also ask: `rome` is case `c1` of `leaky`"
+    with pytest.raises(ExampleError, match=told) as raised:
         leak(filled, question, FIRST_TOOLS[:1])
     assert raised.value.hint
 

@@ -24,10 +24,8 @@ def near(one: str, other: str) -> bool:
     a, b = one.split(), other.split()
     left = list(b)
     same = sum(word in left and not left.remove(word) for word in a)  # type: ignore[func-returns-value]
-    if not a or not b:
-        return False
-    of_one_word = min((max(len(x), 3) - 1) / (max(len(x), 3) + 1) if len(x) >= 3 else 1.0 for x in (a, b))
-    return same / (len(a) + len(b) - same) >= min(NEAR, of_one_word) - 1e-9
+    alike = bool(same) and same / (len(a) + len(b) - same) >= NEAR
+    return alike or (min(len(a), len(b)) >= 3 and same >= max(len(a), len(b)) - 1)
 
 
 @given(st.lists(WORDS, max_size=12))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from adaptman.errors import ToolDocumentError
+from adaptman.toolspec.formats.grammar import Layout
 from adaptman.toolspec.jsontext import MAX_NESTING, canonical_json, nesting, sha256_of
 
 
@@ -63,6 +64,24 @@ class OutputFormat(ABC):
     def markers(self) -> tuple[str, ...]:
         """What stands in the text of calls that a tokenizer may have as a special token."""
         return ()
+
+    @property
+    def layout(self) -> Layout | None:
+        """How calls are laid out, where that is all there is to say of their text."""
+        return None
+
+    def grammar(
+        self, tools: Sequence[Mapping[str, Any]], count: int, special: Mapping[str, int]
+    ) -> str | None:
+        """The texts of `count` calls of `tools` (in OpenAI's form), as a grammar; None: it has none.
+
+        Each is a text that `parse` reads; what `render` writes is among them where arguments come in the
+        order of their schema. `special` holds the texts that are one token each to the tokenizer, with their
+        numbers.
+        """
+        if self.layout is None or not tools or count < 1:
+            return None
+        return self.layout.grammar([tool.get("function", tool) for tool in tools], count, special)
 
     @property
     def digest(self) -> str:

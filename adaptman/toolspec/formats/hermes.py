@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptman.toolspec.formats.base import OutputFormat, Reply, ToolCall, shown_tools
+from adaptman.toolspec.formats.grammar import ARGUMENTS, NAME, Layout
 from adaptman.toolspec.formats.reading import (
     Block,
     Blocks,
@@ -47,6 +48,17 @@ class HermesFormat(OutputFormat):
 
     def _written(self, calls: Sequence[ToolCall]) -> str:
         return "\n".join(f"{_OPEN}\n{json_text(call._asdict(), _TAGS)}\n{_CLOSE}" for call in calls)
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The tags, which Qwen's tokenizers have as tokens."""
+        return (_OPEN, _CLOSE)
+
+    @property
+    def layout(self) -> Layout:
+        """A block for each call."""
+        head, middle = f'{_OPEN}\n{{"name": ', ', "arguments": '
+        return Layout((head, NAME, middle, ARGUMENTS, f"}}\n{_CLOSE}"))
 
     def parse(self, text: str) -> Reply:
         """The calls in `text`; JSON outside of the tags is not a call."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptman.toolspec.formats.base import OutputFormat, Reply, ToolCall, shown_tools
+from adaptman.toolspec.formats.grammar import ARGUMENTS, NAME, Layout
 from adaptman.toolspec.formats.reading import Block, Blocks, blanks_end, call_of_json, read_json
 from adaptman.toolspec.formats.writing import json_text
 
@@ -45,6 +46,11 @@ class LlamaFormat(OutputFormat):
     def _written(self, calls: Sequence[ToolCall]) -> str:
         lines = ({"name": call.name, "parameters": call.arguments} for call in calls)
         return _BETWEEN.join(json_text(line, _MARKERS) for line in lines)
+
+    @property
+    def layout(self) -> Layout:
+        """An object for each call, all on one line."""
+        return Layout(('{"name": ', NAME, ', "parameters": ', ARGUMENTS, "}"), between=_BETWEEN)
 
     def parse(self, text: str) -> Reply:
         """The calls in `text`; JSON that has not both a name and parameters is content."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from adaptman.errors import ToolDocumentError
 from adaptman.toolspec.formats.base import OutputFormat, Reply, ToolCall, shown_tools
+from adaptman.toolspec.formats.grammar import ARGUMENTS, NAME, Layout
 from adaptman.toolspec.formats.reading import (
     Block,
     Blocks,
@@ -68,26 +69,33 @@ def _read_named(text: str, begin: int) -> Block:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _Style:
     example: str
+    layout: Layout
     write: Callable[[Sequence[ToolCall]], str]
     blocks: Blocks
 
 
 _OPENING = re.compile(re.escape(_OPEN))
-_LIST = _Layout(
+_LIST = _Style(
     f'{_OPEN}[{{"name": NAME, "arguments": {{...}}}}, ...]',
+    Layout(('{"name": ', NAME, ', "arguments": ', ARGUMENTS, "}"), f"{_OPEN}[", ", ", "]"),
     _list,
     Blocks(_OPENING, _read_list, "\n", stray=False),
 )
-_NAMED = _Layout(f"{_OPEN}NAME{_ARGS}{{...}}", _named, Blocks(_OPENING, _read_named, "\n", stray=False))
+_NAMED = _Style(
+    f"{_OPEN}NAME{_ARGS}{{...}}",
+    Layout((_OPEN, NAME, _ARGS, ARGUMENTS), between="", in_json=False),
+    _named,
+    Blocks(_OPENING, _read_named, "\n", stray=False),
+)
 
 
 @dataclass(frozen=True)
 class MistralFormat(OutputFormat):
     """One of the two layouts."""
 
-    layout: _Layout = _LIST
+    style: _Style = _LIST
     name: str = "mistral"
     version: int = 1
 
@@ -96,27 +104,32 @@ class MistralFormat(OutputFormat):
         """Control tokens of Mistral's tokenizers."""
         return (_OPEN, "[CALL_ID]", _ARGS)
 
+    @property
+    def layout(self) -> Layout:
+        """The style's."""
+        return self.style.layout
+
     def spec(self) -> dict[str, Any]:
         """Layout and the words of the system prompt."""
         return {
             "name": self.name,
             "version": self.version,
-            "calls": self.layout.example,
+            "calls": self.style.example,
             "json": {"separators": [", ", ": "], "escaped": "[CONTROL_TOKEN]"},
-            "system_prompt": shown_tools(self.layout.example, ["{tool}"]),
+            "system_prompt": shown_tools(self.style.example, ["{tool}"]),
         }
 
     def _written(self, calls: Sequence[ToolCall]) -> str:
-        return self.layout.write(calls)
+        return self.style.write(calls)
 
     def parse(self, text: str) -> Reply:
         """The calls in `text`; a block that cannot be read ends with its line."""
-        return self.layout.blocks.read(text)
+        return self.style.blocks.read(text)
 
     def system_prompt(self, tools: Sequence[Mapping[str, Any]]) -> str:
         """One sentence, and one line of JSON for each tool, its keys in the author's order."""
         lines = [json_text(tool.get("function", tool), _MARKERS) for tool in tools]
-        return shown_tools(self.layout.example, lines) if tools else ""
+        return shown_tools(self.style.example, lines) if tools else ""
 
 
 MISTRAL_LIST = MistralFormat()

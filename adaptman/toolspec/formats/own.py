@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adaptman.errors import ToolDocumentError
 from adaptman.toolspec.formats.base import OutputFormat, Reply, ToolCall
+from adaptman.toolspec.formats.grammar import ARGUMENTS, NAME, Layout
 from adaptman.toolspec.formats.literals import arguments_text, read_arguments
 from adaptman.toolspec.formats.pythonic import check_python_name
 from adaptman.toolspec.formats.reading import Block, Blocks, UnreadableError, blanks_end, read_json
 from adaptman.toolspec.formats.writing import json_text
 
-NAME, ARGUMENTS, TOOLS = "{name}", "{arguments}", "{tools}"
+TOOLS = "{tools}"
 _NAME = re.compile(r"[\w./-]+")
 _NEVER = re.compile(r"(?!)")
 # What the text of arguments is made of outside of strings, and within the escapes of strings.
@@ -75,6 +76,14 @@ class OwnFormat(OutputFormat):
         """Every word of the description that a call's text has."""
         told = self.description
         return tuple(f"{told.begin} {told.end} {told.separator} {' '.join(self._pieces)}".split())
+
+    @property
+    def layout(self) -> Layout | None:
+        """The description's, where arguments are JSON."""
+        told = self.description
+        if told.arguments != "json":
+            return None
+        return Layout(self._pieces, told.begin, told.separator, told.end, in_json=False)
 
     def spec(self) -> dict[str, Any]:
         """The description, and that it is one."""
