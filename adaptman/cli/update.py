@@ -115,7 +115,6 @@ _NOT_JUDGED = (
 
 def plan_text(made: UpdatePlan) -> str:
     """The plan in a few lines."""
-    replay = made.recipe.replay
     counts = ", ".join(f"{count} {status}" for status, count in made.changes.counts.items() if count)
     suites = (
         ", ".join(f"{row.name} ({row.case_count})" for row in made.suites) or "none: nothing will judge it"
@@ -131,7 +130,7 @@ def plan_text(made: UpdatePlan) -> str:
             ),
             (
                 "replay",
-                _replay_text(made) if replay.kind == "self" else "none: earlier skills are not protected",
+                _replay_text(made),
             ),
             ("suites", suites),
             (
@@ -153,9 +152,18 @@ def _format_text(made: UpdatePlan) -> str:
 
 def _replay_text(made: UpdatePlan) -> str:
     replay = made.recipe.drawn
-    text = (
-        f"{replay.samples} samples from version {made.parent.number}, loss {replay.loss} × {replay.coeff:g}"
-    )
+    if replay.kind == "none":
+        return "none: earlier skills are not protected"
+    share = f"{replay.share:.0%} of the earlier"
+    what = {
+        "self": f"{replay.samples} samples from version {made.parent.number}",
+        "exemplar": f"{share} examples",
+        "opr": f"the right answers of version {made.parent.number} to {share} requests",
+        "ssr": f"{replay.samples} samples synthesized from {share} examples",
+    }
+    text = f"{what[replay.kind]}, loss {replay.loss} × {replay.coeff:g}"
+    if replay.kind != "self":
+        return text
     if made.replayed_tools:
         text += f"; under {len(made.replayed_tools)} unchanged tools"
     if made.withheld_tools and made.changes_format:

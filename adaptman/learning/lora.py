@@ -7,16 +7,13 @@ can be multiplied in bf16 where the hardware does so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from peft import PeftModel
 
-
-def fuse(model: PeftModel, *, frozen: torch.dtype) -> int:
+def fuse(model: nn.Module, *, frozen: torch.dtype) -> int:
     """Let the plain LoRA layers of `model` compute as one operation; how many were changed.
 
     `frozen` is the type in which the weights under the adapter are kept and multiplied; what they are

@@ -9,6 +9,8 @@ Shape suffixes: T tokens, D hidden size, V vocabulary, K teacher entries a token
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -33,9 +35,35 @@ def top_k_of(logits_TV: Tensor, k: int) -> TopK:
     return TopK(ids, values)
 
 
-def cross_entropy(hidden_TD: Tensor, head_VD: Tensor, targets_T: Tensor) -> Tensor:
-    """Sum over tokens of −log p(target), in nats."""
-    return _apply(hidden_TD, head_VD, targets_T, None)
+def cross_entropy(
+    hidden_TD: Tensor,
+    head_VD: Tensor,
+    targets_T: Tensor,
+    *,
+    weights_T: Tensor | None = None,
+    entropy_top: int = 0,
+) -> Tensor:
+    """Sum over tokens of −w · log p(target), in nats.
+
+    w is 1, or the token's entry of `weights_T`. With `entropy_top` it is multiplied with the entropy of the
+    so many most likely tokens, as a share of the largest possible (Diao et al., arXiv 2601.02151), through
+    which no gradient flows.
+    """
+
+    def slope(logits_TV: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        weights = None if weights_T is None else weights_T[rows]
+        if entropy_top:
+            entropy = top_entropy(logits_TV, entropy_top)
+            weights = entropy if weights is None else weights * entropy
+        return _cross_entropy_slope(logits_TV, targets_T[rows], weights)
+
+    return _apply(hidden_TD, head_VD, slope)
+
+
+def top_entropy(logits_TV: Tensor, k: int) -> Tensor:
+    """Entropy of the `k` most likely tokens, taken as the whole, divided by log k: from 0 to 1."""
+    top_TK = logits_TV.topk(min(k, logits_TV.shape[-1]), dim=-1).values.log_softmax(-1)
+    return -(top_TK.exp() * top_TK).sum(-1) / math.log(top_TK.shape[-1])
 
 
 def top_k_kl(hidden_TD: Tensor, head_VD: Tensor, teacher: TopK) -> Tensor:
@@ -44,31 +72,46 @@ def top_k_kl(hidden_TD: Tensor, head_VD: Tensor, teacher: TopK) -> Tensor:
     It is a lower bound of the divergence over the whole vocabulary (the log-sum inequality), equal to it
     where K is the vocabulary's size, and zero where teacher and student agree.
     """
-    return _apply(hidden_TD, head_VD, None, teacher)
+
+    def slope(logits_TV: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        return _kl_slope(logits_TV, teacher.ids_TK[rows], teacher.log_probs_TK[rows])
+
+    return _apply(hidden_TD, head_VD, slope)
 
 
-def _apply(hidden_TD: Tensor, head_VD: Tensor, targets_T: Tensor | None, teacher: TopK | None) -> Tensor:
-    ids = targets_T if teacher is None else teacher.ids_TK
-    log_probs = None if teacher is None else teacher.log_probs_TK
-    return _HeadLoss.apply(hidden_TD, head_VD, ids, log_probs)  # type: ignore[no-any-return, no-untyped-call]
+def live_kl(hidden_TD: Tensor, head_VD: Tensor, teacher_TD: Tensor) -> Tensor:
+    """Sum over tokens of KL(teacher ‖ student) over the whole vocabulary, in nats.
+
+    `teacher_TD` are the teacher's hidden states, which the same head reads.
+    """
+
+    def slope(logits_TV: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        log_p_TV = (teacher_TD[rows] @ head_VD.T).float().log_softmax(-1)
+        log_q_TV = logits_TV.log_softmax(-1)
+        p_TV = log_p_TV.exp()
+        return (p_TV * (log_p_TV - log_q_TV)).sum(), log_q_TV.exp_().sub_(p_TV)
+
+    return _apply(hidden_TD, head_VD, slope)
+
+
+Slope = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+"""From some rows of logits, which it may overwrite, and their place: the loss and its derivative."""
+
+
+def _apply(hidden_TD: Tensor, head_VD: Tensor, slope: Slope) -> Tensor:
+    return _HeadLoss.apply(hidden_TD, head_VD, slope)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _HeadLoss(torch.autograd.Function):
     """LM head and loss in one, with the gradient for the hidden states alone."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden_TD: Tensor, head_VD: Tensor, ids: Tensor, log_probs_TK: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, hidden_TD: Tensor, head_VD: Tensor, slope: Slope) -> Tensor:
         total = hidden_TD.new_zeros((), dtype=torch.float32)
         grad_TD = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
         for start in range(0, hidden_TD.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
-            logits_TV = (hidden_TD[rows] @ head_VD.T).float()
-            if log_probs_TK is None:
-                loss, slope_TV = _cross_entropy_slope(logits_TV, ids[rows])
-            else:
-                loss, slope_TV = _kl_slope(logits_TV, ids[rows], log_probs_TK[rows])
+            loss, slope_TV = slope((hidden_TD[rows] @ head_VD.T).float(), rows)
             total += loss
             if grad_TD is not None:
                 grad_TD[rows] = slope_TV.to(head_VD.dtype) @ head_VD
@@ -76,19 +119,23 @@ class _HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         (grad_TD,) = ctx.saved_tensors
-        return grad_TD * upstream[0].to(grad_TD.dtype), None, None, None
+        return grad_TD * upstream[0].to(grad_TD.dtype), None, None
 
 
-def _cross_entropy_slope(logits_TV: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative with respect to the logits: softmax − one-hot."""
+def _cross_entropy_slope(
+    logits_TV: Tensor, targets_T: Tensor, weights_T: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Loss and its derivative with respect to the logits: softmax − one-hot, times the weight."""
     rows = torch.arange(logits_TV.shape[0], device=logits_TV.device)
     log_z_T = logits_TV.logsumexp(-1)
-    loss = (log_z_T - logits_TV[rows, targets_T]).sum()
+    loss_T = log_z_T - logits_TV[rows, targets_T]
     slope_TV = logits_TV.sub_(log_z_T[:, None]).exp_()
     slope_TV[rows, targets_T] -= 1
-    return loss, slope_TV
+    if weights_T is None:
+        return loss_T.sum(), slope_TV
+    return (loss_T * weights_T).sum(), slope_TV.mul_(weights_T[:, None])
 
 
 def _kl_slope(logits_TV: Tensor, ids_TK: Tensor, log_p_TK: Tensor) -> tuple[Tensor, Tensor]:

@@ -71,7 +71,7 @@ def convert(source: Path, target: Path) -> None:
         raise ModelError(
             f"the tokenizer in `{source}` has no chat template", hint="use an instruct or chat checkpoint"
         )
-    _save(model, tokenizer, target)
+    save(model, tokenizer, target)
 
 
 def download(hub_id: str) -> Path:
@@ -176,10 +176,11 @@ def head_weight(model: PreTrainedModel) -> Tensor:
 def export_merged(base: Path, adapter: Path | None, target: Path) -> None:
     """Write base and adapter as one checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
     loaded = load(base, adapter)
-    _save(loaded.model, loaded.tokenizer, target)
+    save(loaded.model, loaded.tokenizer, target)
 
 
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """Write a checkpoint (safetensors) with its tokenizer."""
     from adaptman.learning.limits import disk_told
 
     with disk_told(target):

@@ -28,9 +28,13 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_length": (1, _FINITE),
     "checkpoint_every": (1, _FINITE),
     "seed": (0, 2**32 - 1),
+    "interpolate": (0, 1),
+    "kl_new": (0, _FINITE),
+    "mask_surprising": (0, _FINITE),
     "lora.rank": (1, _FINITE),
     "lora.alpha": (1, _FINITE),
     "replay.coeff": (0, _FINITE),
+    "replay.share": (0, 1),
     "replay.free": (0, _FINITE),
     "replay.chat": (0, _FINITE),
     "replay.tools": (0, _FINITE),
@@ -51,22 +55,33 @@ class LoraRecipe:
 
 @dataclass(frozen=True)
 class ReplayRecipe:
-    """Replay that the model generates itself (Marek et al., arXiv 2605.26097)."""
+    """What stands beside the new examples, so that the model stays what it was."""
 
-    kind: Literal["self", "none"] = "self"
-    """`self`: samples of the version the update starts from; `none`: no replay."""
+    kind: Literal["self", "opr", "ssr", "exemplar", "none"] = "self"
+    """`self`: samples of the version the update starts from (Marek et al., arXiv 2605.26097); `opr`: its own
+    right answers to a share of the earlier requests (arXiv 2605.29495); `ssr`: requests that the base writes
+    from a few earlier ones, and its answers (arXiv 2403.01244); `exemplar`: a share of the earlier examples
+    themselves; `none`: no replay."""
     loss: Literal["kl", "ce"] = "kl"
     """`kl`: KL(old model ‖ new model) over the sample; `ce`: next-token loss on the sample."""
     coeff: float = 10.0
     """Weight of the replay loss beside the loss on new examples."""
     samples: int = 144
-    """Samples drawn before training starts, or fewer where training would not see them all."""
+    """Samples of `self` and `ssr` drawn before training starts, or fewer where training would not see them
+    all."""
+    share: float = 0.1
+    """Part of each earlier update's examples that `exemplar` replays, `opr` answers and `ssr` begins from."""
     batch_size: int = 4
     """Samples replayed at each step."""
     max_tokens: int = 64
     """Longest sample, in tokens that the model generates."""
     top_k: int = 64
     """Teacher log-probabilities kept a token; the rest of the mass is one class, the tail."""
+    teacher: Literal["cached", "live"] = "cached"
+    """Of the KL: `cached`: the `top_k` kept while sampling; `live`: the old model runs again, its whole
+    vocabulary counts."""
+    mix: Literal["add", "replace"] = "add"
+    """`add`: replay beside `batch_size` new examples; `replace`: in the place of some of them."""
     free: float = 1.0
     """Weight of samples from the beginning-of-sequence token alone (the paper's)."""
     chat: float = 2.0
@@ -101,6 +116,18 @@ class Recipe:
     """Of the matrix products; weights, gradients and optimiser are fp32 in both."""
     seed: int = 0
     """Seed of initialisation, order and sampling."""
+    kl_new: float = 0.0
+    """Weight of KL(old model ‖ new model) on the answers of the new examples (the paper's `kl_dwn`)."""
+    entropy_weight: bool = False
+    """Weigh each new token by the entropy of the 20 most likely ones (EAFT, arXiv 2601.02151)."""
+    mask_surprising: float = 0.0
+    """New tokens whose perplexity under the old model is above this are not learned (STM, arXiv 2501.14315,
+    there 2.5); 0: all are."""
+    adapter: Literal["continue", "grow", "fresh"] = "continue"
+    """`continue`: the parent's adapter goes on; `grow`: it is widened to `lora.rank` first; `fresh`: a new
+    one from the base, for this update alone."""
+    interpolate: float = 1.0
+    """After training, weights this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     """The adapter."""
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)
@@ -122,7 +149,7 @@ class Recipe:
             raise TrainingError("recipe: `lr` and `max_grad_norm` must be above 0")
         replay = self.replay
         if (
-            replay.kind == "self"
+            replay.kind != "none"
             and min(replay.samples, replay.batch_size, replay.max_tokens, replay.top_k) < 1
         ):
             raise TrainingError(
@@ -133,6 +160,19 @@ class Recipe:
             raise TrainingError(
                 "recipe: the weights `replay.free`, `replay.chat` and `replay.tools` are all 0"
             )
+
+        if replay.kind != "none" and replay.mix == "replace" and replay.batch_size >= self.batch_size:
+            raise TrainingError(
+                f"recipe: `replay.batch_size` {replay.batch_size} leaves no room for new examples in "
+                f"`batch_size` {self.batch_size}",
+                hint="replay fewer samples a step, or beside the new examples with `replay.mix=add`",
+            )
+
+    @property
+    def new_batch_size(self) -> int:
+        """New examples at each step: replay that replaces takes some of their places."""
+        replaces = self.replay.kind != "none" and self.replay.mix == "replace"
+        return self.batch_size - self.replay.batch_size * replaces
 
     @property
     def drawn(self) -> ReplayRecipe:
@@ -223,7 +263,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
             raise TrainingError(f"{where}: a list of names was expected, found {value!r}")
         return tuple(value)
     wanted = (int, float) if hint is float else hint
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or isinstance(value, bool) != (hint is bool):
         raise TrainingError(f"{where}: {hint.__name__} was expected, found {value!r}")
     try:
         return hint(value)

@@ -11,8 +11,9 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -28,18 +29,21 @@ from adaptman.learning.losses import TopK
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
 
-Source = Literal["free", "chat", "tools"]
-SOURCES: tuple[Source, ...] = ("free", "chat", "tools")
+Source = Literal["free", "chat", "tools", "opr", "ssr", "exemplar"]
+# The numbers in a stored set: a new source goes to the end.
+SOURCES: tuple[Source, ...] = ("free", "chat", "tools", "opr", "ssr", "exemplar")
 _MARK = "\u2063adaptman\u2063"
 # Attempts for each tool sample wanted: most requests that a small model makes up lead to no valid call.
 _ATTEMPTS = 2
 
 
 class ToolPrompt(NamedTuple):
-    """Tools that a sample may be drawn under, and whether a reply to them is acceptable."""
+    """Tools that a sample may be drawn under, whether a reply to them is acceptable, and the update that
+    taught them: each update has the same share of the samples."""
 
     tools: Sequence[Mapping[str, Any]]
     accepts: Callable[[str], bool]
+    update: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,17 +143,17 @@ def generate(
     rows = [draft.row for draft in drafts]
     with memory_told("while drawing replay", "draw shorter samples: `--set replay.max_tokens=…`"):
         written = decode(loaded.model, rows, settings, generator=generator, on_done=_counted(drafts, on_done))
-    kept: dict[Source, list[ReplaySample]] = {source: [] for source in SOURCES}
+    kept: dict[Source, list[ReplaySample]] = {source: [] for source in wanted}
     for draft, stretches in zip(drafts, written, strict=True):
         if draft.accepts(renderer.reply_text(stretches[-1].ids)):
             kept[draft.source].append(_sample(draft, stretches))
-    samples = [sample for source in SOURCES for sample in kept[source][: wanted[source]]]
+    samples = [sample for source in wanted for sample in kept[source][: wanted[source]]]
     if not samples:
         raise TrainingError(
             "the model generated nothing that could be replayed", hint="raise `replay.samples`"
         )
     attempted = sum(draft.source == "tools" for draft in drafts)
-    told = report(samples, renderer, tools_attempted=attempted, tools_valid=len(kept["tools"]))
+    told = report(samples, renderer, attempted=attempted, valid=len(kept["tools"]))
     return ReplaySet(tuple(samples), told)
 
 
@@ -190,8 +194,7 @@ class _Writer:
         """As many as are wanted, under tools some more; the prompts shuffled, over again if need be."""
         free = [_Draft("free", self._free()) for _ in range(wanted["free"])]
         chat = [_Draft("chat", self._turn((), self._half)) for _ in range(wanted["chat"])]
-        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed)).tolist()
-        asked = [prompts[order[i % len(order)]] for i in range(wanted["tools"] * _ATTEMPTS)]
+        asked = list(islice(in_turns(prompts, seed), wanted["tools"] * _ATTEMPTS))
         return [
             *free,
             *chat,
@@ -224,6 +227,17 @@ class _Writer:
         return Row(tuple(before), (self._half, answer), tuple(after))
 
 
+def in_turns(prompts: Sequence[ToolPrompt], seed: int) -> Iterator[ToolPrompt]:
+    """The prompts without end, shuffled, each update's in turn, so that a small one is not drowned."""
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed)).tolist()
+    updates: dict[int, list[ToolPrompt]] = {}
+    for index in order:
+        updates.setdefault(prompts[index].update, []).append(prompts[index])
+    turns = [cycle(updates[update]) for update in sorted(updates)]
+    while turns:
+        yield from (next(turn) for turn in turns)
+
+
 def _counted(drafts: Sequence[_Draft], on_done: Callable[[int], None]) -> Callable[[Sequence[int]], None]:
     """Tells of samples when it is told of drafts: of the ones under tools, `_ATTEMPTS` make one."""
     tried = 0
@@ -253,9 +267,12 @@ def _sample(draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
 
 
 def report(
-    samples: Sequence[ReplaySample], renderer: ChatRenderer, *, tools_attempted: int, tools_valid: int
+    samples: Sequence[ReplaySample], renderer: ChatRenderer, *, attempted: int, valid: int
 ) -> dict[str, Any]:
-    """Quality of the samples: size, diversity, degenerate loops, likelihood under the teacher, validity."""
+    """Quality of the samples: size, diversity, degenerate loops, likelihood under the teacher, validity.
+
+    `attempted` replies had to be acceptable, and `valid` ones were.
+    """
     generated = [[sample.ids[i] for i in sample.positions.tolist()] for sample in samples]
     text = "\n".join(renderer.tokenizer.decode(ids) for ids in generated)  # type: ignore[misc]
     raw = text.encode()
@@ -267,9 +284,10 @@ def report(
         "distinct_2": round(distinct(generated, 2), 4),
         "compression_ratio": round(len(zlib.compress(raw, 9)) / max(1, len(raw)), 4),
         "loops": sum(distinct([ids], 2) < 0.5 for ids in generated if len(ids) >= 16),
+        "near_duplicates": near_duplicates(generated),
         "teacher_nll": round(_teacher_nll(samples), 4),
-        "tools_attempted": tools_attempted,
-        "tools_valid": tools_valid,
+        "attempted": attempted,
+        "valid": valid,
     }
 
 
@@ -279,10 +297,21 @@ def distinct(rows: Sequence[Sequence[int]], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
+def near_duplicates(rows: Sequence[Sequence[int]], *, least: float = 0.8) -> int:
+    """Rows that share at least that part of their token trigrams (Jaccard) with one before them."""
+    grams = [{tuple(ids[i : i + 3]) for i in range(len(ids) - 2)} for ids in rows]
+    found = 0
+    for at, one in enumerate(grams):
+        found += any(other and len(one & other) >= least * len(one | other) for other in grams[:at])
+    return found
+
+
 def _teacher_nll(samples: Sequence[ReplaySample]) -> float:
     """Mean −log p of the generated tokens, in nats; a token outside the top K counts with the whole tail."""
     total, count = 0.0, 0
     for sample in samples:
+        if not sample.teacher.ids_TK.shape[1]:  # an example that somebody wrote
+            continue
         tokens = torch.tensor(sample.ids)[sample.positions]
         hit = sample.teacher.ids_TK == tokens[:, None]
         tail = (1 - sample.teacher.log_probs_TK.exp().sum(-1)).clamp_min(1e-9).log()

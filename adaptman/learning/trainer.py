@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adaptman.errors import TrainingError
-from adaptman.learning import lora, models
+from adaptman.learning import adapters, lora, models
 from adaptman.learning.chat import Encoded
 from adaptman.learning.limits import disk_told, memory_told
-from adaptman.learning.losses import TopK, cross_entropy, top_k_kl
-from adaptman.learning.packing import RowReader, States, budgeted
+from adaptman.learning.objective import Objective
+from adaptman.learning.packing import RowReader
 from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySample, ReplaySet
 
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 Series = dict[str, list[tuple[int, float]]]
-
-# Tokens that go through the model together; what a pass keeps for the way back grows with it.
-_PASS_TOKENS = 768
 
 
 class StepMetrics(NamedTuple):
@@ -81,18 +78,20 @@ def train(
     """
     _check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
-    model = _trainable(base, parent_adapter, recipe)
+    model = adapters.trainable(base, parent_adapter, recipe)
     if model.device.type == "cpu":
         lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     replayed = replay.samples if replay else ()
     longest = max([len(row.ids) for row in examples] + [len(row.ids) for row in replayed])
     fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
     run = _Run(model, recipe, workdir, fingerprint, longest=longest)
+    replayed = run.objective.prepare(examples, replayed)
     run.restore()
-    order = _Order(len(examples), recipe.batch_size, recipe.seed)
+    order = _Order(len(examples), recipe.new_batch_size, recipe.seed)
     replay_order = _Order(len(replayed), recipe.replay.batch_size, recipe.seed + 1)
     for step in range(run.step, recipe.steps):
-        new, old = [examples[i] for i in order.batch(step)], [replayed[i] for i in replay_order.batch(step)]
+        new = [(i, examples[i]) for i in order.batch(step)]
+        old = [replayed[i] for i in replay_order.batch(step)]
         with memory_told(
             f"at step {step + 1}", "halve the batch: `--set batch_size=… --set replay.batch_size=…`"
         ):
@@ -100,8 +99,7 @@ def train(
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
             run.save()
-    adapter = workdir / "adapter"
-    _save_adapter(model, adapter)
+    adapter = _saved(model, parent_adapter, recipe, workdir)
     return Trained(adapter, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
 
 
@@ -123,18 +121,17 @@ class _Order:
         return int(torch.randperm(self._count, generator=generator)[within])
 
 
-class _Losses(NamedTuple):
-    """Mean losses of a step in nats per token; `replay` is 0 where nothing was replayed."""
-
-    new: float
-    replay: float
-
-
 class _Run:
     """The state of a training: model, optimiser, position and curves."""
 
     def __init__(
-        self, model: PeftModel, recipe: Recipe, workdir: Path, fingerprint: str, *, longest: int
+        self,
+        model: PeftModel,
+        recipe: Recipe,
+        workdir: Path,
+        fingerprint: str,
+        *,
+        longest: int,
     ) -> None:
         self.model, self.recipe, self.workdir, self.fingerprint = model, recipe, workdir, fingerprint
         self.parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -143,18 +140,19 @@ class _Run:
         )
         inner = model.get_base_model()
         self.head_VD = models.head_weight(inner).detach()  # type: ignore[arg-type]
-        self.read = RowReader(inner.base_model, longest=longest)
+        read = RowReader(inner.base_model, longest=longest)
+        self.objective = Objective(recipe, read, self.head_VD, self.parameters, self._autocast)
         self.step, self.new_tokens, self.replay_tokens, self.seconds = 0, 0, 0, 0.0
         self.curves: Series = {}
 
-    def advance(self, new: Sequence[Encoded], replayed: Sequence[ReplaySample]) -> StepMetrics:
+    def advance(self, new: Sequence[tuple[int, Encoded]], replayed: Sequence[ReplaySample]) -> StepMetrics:
         """One step: both losses, gradients, clipping, the update."""
         began = time.monotonic()
         rate = learning_rate(self.recipe, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._backward(new, replayed)
+        losses = self.objective.backward(new, replayed)
         new_loss, replay_loss = losses.new, losses.replay if replayed else None
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm))
         if not all(map(math.isfinite, (new_loss, replay_loss or 0.0, norm))):
@@ -163,66 +161,21 @@ class _Run:
                 hint=f"lower the learning rate: `--set lr={self.recipe.lr / 3:g}`",
             )
         self.optimizer.step()
-        seen = sum(len(item.ids) for item in new) + sum(len(sample.ids) for sample in replayed)
+        tokens = sum(len(item.ids) for _, item in new), sum(len(sample.ids) for sample in replayed)
+        self.new_tokens, self.replay_tokens = self.new_tokens + tokens[0], self.replay_tokens + tokens[1]
         elapsed = time.monotonic() - began
         self.step, self.seconds = self.step + 1, self.seconds + elapsed
-        metrics = StepMetrics(self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, seen / elapsed)
+        metrics = StepMetrics(
+            self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, sum(tokens) / elapsed
+        )
         self._log(metrics)
         return metrics
-
-    def _backward(self, new: Sequence[Encoded], replayed: Sequence[ReplaySample]) -> _Losses:
-        """Gradients of the step's loss, a pass at a time; the mean losses per token."""
-        rows = [item.ids[:-1] for item in new] + [sample.ids[:-1] for sample in replayed]
-        answered = sum(len(item.ids) - item.prompt_length for item in new)
-        drawn = sum(len(sample.positions) for sample in replayed)
-        new_sum, replay_sum = 0.0, 0.0
-        for indices in budgeted(rows, _PASS_TOKENS):
-            with self._autocast():
-                states = self.read([rows[i] for i in indices])
-            learned = [(i, new[row]) for i, row in enumerate(indices) if row < len(new)]
-            kept = [(i, replayed[row - len(new)]) for i, row in enumerate(indices) if row >= len(new)]
-            loss = states.hidden_TD.new_zeros(())
-            if learned:
-                total = self._new_loss(states, learned)
-                new_sum += float(total.detach())
-                loss = loss + total / answered
-            if kept:
-                total = self._replay_loss(states, kept)
-                replay_sum += float(total.detach())
-                loss = loss + self.recipe.replay.coeff * total / drawn
-            loss.backward()
-        self.new_tokens += sum(len(item.ids) for item in new)
-        self.replay_tokens += sum(len(sample.ids) for sample in replayed)
-        return _Losses(new_sum / answered, replay_sum / max(1, drawn))
 
     def _autocast(self) -> torch.autocast:
         """On a CPU the adapted layers know of bf16 themselves, which costs less than casting as one goes."""
         device = self.head_VD.device.type
         wanted = self.recipe.precision == "bf16" and device != "cpu"
         return torch.autocast(device, torch.bfloat16, enabled=wanted)
-
-    def _new_loss(self, states: States, items: Sequence[tuple[int, Encoded]]) -> Tensor:
-        """Sum of −log p over the tokens of the answers; items are numbered as the states' rows are."""
-        where = torch.cat([states.rows[i][item.prompt_length - 1 :] for i, item in items])
-        targets = torch.tensor([token for _, item in items for token in item.ids[item.prompt_length :]])
-        return cross_entropy(self._at(states, where), self.head_VD, targets.to(self.head_VD.device))
-
-    def _replay_loss(self, states: States, items: Sequence[tuple[int, ReplaySample]]) -> Tensor:
-        """Sum over the tokens that the model drew, of the recipe's replay loss."""
-        hidden = self._at(states, torch.cat([states.rows[i][sample.positions - 1] for i, sample in items]))
-        device = hidden.device
-        if self.recipe.replay.loss == "kl":
-            teacher = TopK(
-                torch.cat([sample.teacher.ids_TK for _, sample in items]).long().to(device),
-                torch.cat([sample.teacher.log_probs_TK for _, sample in items]).to(device),
-            )
-            return top_k_kl(hidden, self.head_VD, teacher)
-        targets = torch.cat([torch.tensor(sample.ids)[sample.positions] for _, sample in items])
-        return cross_entropy(hidden, self.head_VD, targets.to(device))
-
-    @staticmethod
-    def _at(states: States, where: Tensor) -> Tensor:
-        return states.hidden_TD[where.to(states.hidden_TD.device)].float()
 
     def _log(self, metrics: StepMetrics) -> None:
         values = {
@@ -290,26 +243,14 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * (recipe.lr_floor + (1 - recipe.lr_floor) * max(0.0, left))
 
 
-def _trainable(base: Path, parent_adapter: Path | None, recipe: Recipe) -> PeftModel:
-    if parent_adapter is not None:
-        return models.load_trainable(base, parent_adapter)
-    from peft import LoraConfig, get_peft_model
-
-    lora = recipe.lora
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=list(lora.targets),
-        task_type="CAUSAL_LM",
-        lora_dropout=0.0,
-    )
-    try:
-        return get_peft_model(models.load(base).model, config)
-    except ValueError as error:
-        raise TrainingError(
-            f"the adapter does not fit the model: {str(error).splitlines()[0]}",
-            hint="name the model's linear layers with `--set lora.targets='[\"q_proj\", …]'`",
-        ) from error
+def _saved(model: PeftModel, parent_adapter: Path | None, recipe: Recipe, workdir: Path) -> Path:
+    """Write what was trained, moved back towards the parent where the recipe says so."""
+    target = workdir / "adapter"
+    adapters.save(model, target)
+    if recipe.interpolate < 1:
+        before = None if recipe.adapter == "fresh" else parent_adapter
+        adapters.interpolate(before, target, recipe.interpolate)
+    return target
 
 
 def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
@@ -323,18 +264,6 @@ def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
             )
         if len(example.ids) <= example.prompt_length:
             raise TrainingError(f"example {index + 1} has an empty answer")
-
-
-def _save_adapter(model: PeftModel, target: Path) -> None:
-    with disk_told(target):
-        model.save_pretrained(str(target), safe_serialization=True)
-    config = target / "adapter_config.json"
-    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
-    # The base is named by digest in the registry; a path of this machine would make equal adapters differ.
-    values["base_model_name_or_path"] = None
-    values["target_modules"] = sorted(values["target_modules"])
-    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (target / "README.md").unlink(missing_ok=True)
 
 
 def _fingerprint(

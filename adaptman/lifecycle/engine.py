@@ -103,6 +103,18 @@ def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
     return models.load(base_path(workspace, version), adapter_path(workspace, version))
 
 
+def load_base(workspace: Workspace, version: ModelVersion) -> LoadedModel:
+    """The checkpoint under a version's adapter.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+        ModelError: it cannot be loaded.
+    """
+    from adaptman.learning import models
+
+    return models.load(base_path(workspace, version))
+
+
 def disturb(loaded: LoadedModel, seed: int, share: float) -> None:
     """Noise on the loaded weights: `share` of the standard deviation of each matrix."""
     from adaptman.learning import models

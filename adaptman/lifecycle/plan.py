@@ -73,7 +73,7 @@ class UpdatePlan:
     @property
     def examples_seen(self) -> int:
         """New examples that training sees, repeats counted."""
-        return self.recipe.steps * self.recipe.batch_size
+        return self.recipe.steps * self.recipe.new_batch_size
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
@@ -90,7 +90,8 @@ class UpdatePlan:
             "format_change": self._format_change(),
             "replay": {
                 "kind": replay.kind,
-                "samples": replay.samples if replay.kind == "self" else 0,
+                "samples": replay.samples if replay.kind in ("self", "ssr") else 0,
+                "share": replay.share if replay.kind in ("opr", "ssr", "exemplar") else None,
                 "under_tools": len(self.replayed_tools),
                 "withheld_tools": list(self.withheld_tools),
             },

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +15,14 @@ from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.rendering import compare_rendering, probe_of
+from adaptman.lifecycle.replay import replay_of
 from adaptman.lifecycle.workspace import Workspace
-from adaptman.toolspec.jsontext import canonical_json, sha256_of
-from adaptman.toolspec.validate import validate_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from adaptman.learning.rendering import Rendering
-    from adaptman.learning.replay import ReplaySet, ToolPrompt
+    from adaptman.learning.replay import ReplaySet
     from adaptman.learning.trainer import StepMetrics, Trained
     from registry.reader import Reader
     from registry.tables import ModelVersion
@@ -132,8 +129,7 @@ def _make_candidate(
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         reads = probe_of(workspace, version)
-        is_drawn = plan.recipe.replay.kind == "self"
-        replay = _replay(workspace, plan, reads, workdir, progress) if is_drawn else None
+        replay = replay_of(workspace, plan, reads, workdir, progress)
         trained = _train(workspace, plan, replay, workdir, progress)
     except (TrainingError, ExampleError, ModelError) as error:
         _fail(workspace, version, error, workdir)
@@ -162,60 +158,9 @@ def _fail(workspace: Workspace, version: ModelVersion, error: AdaptmanError, wor
 def _out_of_memory(plan: UpdatePlan) -> TrainingError:
     recipe = plan.recipe
     smaller = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
-    if recipe.replay.kind == "self":
+    if recipe.replay.kind != "none":
         smaller.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
     return TrainingError("out of memory", hint=f"halve the batch: `{' '.join(smaller)}`")
-
-
-def _replay(
-    workspace: Workspace, plan: UpdatePlan, reads: Rendering, workdir: Path, progress: Progress
-) -> ReplaySet:
-    from adaptman.learning.replay import ReplaySet, generate
-
-    path = workdir / f"replay-{_replay_key(workspace, plan, reads)}.safetensors"
-    # A file that the power cut in two is drawn again; it is a function of the seed.
-    with contextlib.suppress(TrainingError):
-        return ReplaySet.from_file(str(path))
-    loaded = engine.load_version(workspace, plan.parent)
-    renderer = engine.renderer_of(loaded, plan.output_format)
-    recipe = plan.recipe.drawn
-    progress.start("replay", recipe.samples)
-    replay = generate(
-        loaded, renderer, recipe, _tool_prompts(plan), plan.recipe.seed, on_done=progress.advance
-    )
-    progress.finish(f"{replay.tokens} tokens of the champion's own")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(replay.to_bytes())
-    os.replace(temporary, path)
-    return replay
-
-
-def _replay_key(workspace: Workspace, plan: UpdatePlan, reads: Rendering) -> str:
-    """What a replay set is a function of; a file of another one, left by another registry, is not taken."""
-    made_of = [
-        plan.parent.base_digest,
-        engine.adapter_digest(workspace, plan.parent),
-        plan.recipe.digest,
-        plan.output_format.digest,
-        plan.document.digest,
-        plan.replayed_tools,
-        reads.digest,
-    ]
-    return sha256_of(canonical_json(made_of))[:16]
-
-
-def _tool_prompts(plan: UpdatePlan) -> list[ToolPrompt]:
-    """One prompt for each earlier tool that stays as it is, with what makes a reply to it acceptable."""
-    from adaptman.learning.replay import ToolPrompt
-
-    kept = plan.document.subset(plan.replayed_tools)
-    return [ToolPrompt((tool,), lambda reply: _is_valid(plan, reply)) for tool in kept.as_openai()]
-
-
-def _is_valid(plan: UpdatePlan, reply: str) -> bool:
-    """Every call of the reply fits the new document; a reply in words is the model's own way, and is kept."""
-    parsed = plan.output_format.parse(reply)
-    return not parsed.problems and not any(validate_call(plan.document, call) for call in parsed.calls)
 
 
 def _train(

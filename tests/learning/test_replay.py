@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import TopK, top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
-from adaptman.learning.replay import ReplaySample, ReplaySet, ToolPrompt, distinct, generate, quotas, report
+from adaptman.learning.replay import (
+    ReplaySample,
+    ReplaySet,
+    ToolPrompt,
+    distinct,
+    generate,
+    in_turns,
+    near_duplicates,
+    quotas,
+    report,
+)
 from tests.learning.tiny import CHATML, END, START, tiny_model, tiny_tokenizer
 
 RECIPE = ReplayRecipe(samples=12, max_tokens=10, top_k=6)
@@ -207,8 +218,8 @@ def test_replies_that_are_not_accepted_are_dropped_and_counted(
     recipe = replace(RECIPE, samples=6, free=0, chat=1, tools=2)
     found = generate(loaded, renderer, recipe, [ToolPrompt(TOOLS[:1], accepts)], 0)
     assert len(asked) == 8, "two attempts for each of four wanted"
-    assert found.report["tools_attempted"] == 8
-    assert found.report["tools_valid"] == 2
+    assert found.report["attempted"] == 8
+    assert found.report["valid"] == 2
     assert found.report["by_source"] == {"chat": 2, "tools": 2}
 
 
@@ -223,7 +234,7 @@ def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, renderer: C
 
 
 def test_more_valid_replies_than_wanted_are_counted_and_not_kept(drawn: ReplaySet) -> None:
-    assert (drawn.report["tools_attempted"], drawn.report["tools_valid"]) == (6, 6)
+    assert (drawn.report["attempted"], drawn.report["valid"]) == (6, 6)
     assert drawn.report["by_source"]["tools"] == 3
 
 
@@ -268,8 +279,8 @@ def test_the_report_tells_loops_from_text(renderer: ChatRenderer) -> None:
     found = report(
         [sample_of([5] * 20, -0.5), sample_of(range(30, 50), -1.5)],
         renderer,
-        tools_attempted=4,
-        tools_valid=1,
+        attempted=4,
+        valid=1,
     )
     text = (
         renderer.tokenizer.decode([5] * 20) + "\n" + renderer.tokenizer.decode(list(range(30, 50)))
@@ -282,9 +293,10 @@ def test_the_report_tells_loops_from_text(renderer: ChatRenderer) -> None:
         "distinct_2": round(20 / 38, 4),
         "compression_ratio": round(len(zlib.compress(text, 9)) / len(text), 4),
         "loops": 1,
+        "near_duplicates": 0,
         "teacher_nll": 1.0,
-        "tools_attempted": 4,
-        "tools_valid": 1,
+        "attempted": 4,
+        "valid": 1,
     }
 
 
@@ -292,7 +304,7 @@ def test_a_token_outside_of_the_top_k_counts_with_the_tail(renderer: ChatRendere
     sample = sample_of([5, 6])
     outside = replace(sample, teacher=TopK(torch.tensor([[5], [7]]), torch.tensor([[0.5], [0.75]]).log()))
     expected = -(torch.tensor(0.5).log() + torch.tensor(0.25).log()) / 2
-    found = report([outside], renderer, tools_attempted=0, tools_valid=0)
+    found = report([outside], renderer, attempted=0, valid=0)
     assert found["teacher_nll"] == pytest.approx(float(expected), abs=1e-4)
 
 
@@ -302,3 +314,20 @@ def test_a_token_outside_of_the_top_k_counts_with_the_tail(renderer: ChatRendere
 )
 def test_distinct(rows: list[list[int]], n: int, share: float) -> None:
     assert distinct(rows, n) == share
+
+
+def test_near_duplicates_are_counted_once_each() -> None:
+    text = list(range(40))
+    changed = [*text[:20], 99, *text[21:]]
+    assert near_duplicates([text, changed, text[::-1], text]) == 2
+    assert near_duplicates([[1, 2], [1, 2]]) == 0  # too short to have a trigram
+
+
+def test_each_update_has_its_share_of_the_prompts() -> None:
+    """Three tools of an old update are asked as often as the thirty of a new one."""
+    prompts = [ToolPrompt(({"n": i},), lambda reply: True, update=int(i >= 3)) for i in range(33)]
+    asked = list(islice(in_turns(prompts, 0), 24))
+    assert [prompt.update for prompt in asked] == [0, 1] * 12
+    assert {id(prompt) for prompt in asked if not prompt.update} == {id(prompt) for prompt in prompts[:3]}
+    assert list(islice(in_turns(prompts, 0), 24)) == asked
+    assert list(in_turns((), 0)) == []

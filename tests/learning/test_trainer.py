@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from adaptman.errors import TrainingError
-from adaptman.learning import models, trainer
+from adaptman.learning import models, objective
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.models import LoadedModel
@@ -390,10 +390,10 @@ def test_modules_that_the_model_lacks_are_told(base: Path, examples: list[Encode
 def test_out_of_memory_is_told(
     base: Path, examples: list[Encoded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(*inputs: Tensor) -> Tensor:
+    def too_large(*inputs: Tensor, **options: object) -> Tensor:
         return torch.empty(2**60, dtype=torch.uint8)
 
-    monkeypatch.setattr(trainer, "cross_entropy", too_large)
+    monkeypatch.setattr(objective, "cross_entropy", too_large)
     with pytest.raises(TrainingError, match="out of memory at step 1") as told:
         train(base, None, examples, None, RECIPE, tmp_path)
     assert "batch_size" in told.value.hint

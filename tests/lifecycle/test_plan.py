@@ -61,6 +61,7 @@ def test_the_plan_as_plain_values(updated: TinyLine) -> None:
     assert told["replay"] == {
         "kind": "self",
         "samples": 4,
+        "share": None,
         "under_tools": 1,
         "withheld_tools": ["get_weather", "search_flights"],
     }

@@ -1,0 +1,129 @@
+"""Which adapter an update trains: the parent's, a wider one, or a new one; and how far it is followed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from adaptman.errors import TrainingError
+from adaptman.learning import models
+from adaptman.learning.limits import disk_told
+from adaptman.learning.recipe import LoraRecipe, Recipe
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel:
+    """The model with its adapter, which alone is trained; at first it computes what the parent does, unless
+    the adapter is `fresh`.
+
+    Raises:
+        TrainingError: the adapter does not fit the model, or cannot be grown as asked.
+        ModelError: the checkpoint or the parent's adapter cannot be loaded.
+    """
+    if parent is None or recipe.adapter == "fresh":
+        return _new(base, recipe.lora)
+    if recipe.adapter == "grow":
+        return _grown(base, parent, recipe.lora)
+    return models.load_trainable(base, parent)
+
+
+def _new(base: Path, recipe: LoraRecipe) -> PeftModel:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        target_modules=list(recipe.targets),
+        task_type="CAUSAL_LM",
+        lora_dropout=0.0,
+    )
+    try:
+        return get_peft_model(models.load(base).model, config)
+    except ValueError as error:
+        raise TrainingError(
+            f"the adapter does not fit the model: {str(error).splitlines()[0]}",
+            hint="name the model's linear layers with `--set lora.targets='[\"q_proj\", …]'`",
+        ) from error
+
+
+def _grown(base: Path, parent: Path, recipe: LoraRecipe) -> PeftModel:
+    """The parent's adapter with more rows of A, random, and as many columns of B, zero: the same product."""
+    config: dict[str, Any] = json.loads((parent / _CONFIG).read_text(encoding="utf-8"))
+    rank = int(config["r"])
+    if recipe.rank <= rank:
+        raise TrainingError(
+            f"the parent's adapter has rank {rank}: it cannot be grown to {recipe.rank}",
+            hint=f"ask for a larger one with `--set lora.rank={2 * rank}`, or go on with "
+            "`--set adapter=continue`",
+        )
+    # The scale alpha / rank of what is there must stay.
+    alpha, uneven = divmod(config["lora_alpha"] * recipe.rank, rank)
+    if uneven:
+        raise TrainingError(
+            f"an adapter of rank {rank} and alpha {config['lora_alpha']} cannot be grown to {recipe.rank}",
+            hint=f"choose a multiple of {rank}",
+        )
+    model = _new(base, LoraRecipe(recipe.rank, alpha, tuple(config["target_modules"])))
+    old = load_file(parent / _WEIGHTS)
+    state = model.state_dict()
+    with torch.no_grad():
+        for name, value in old.items():
+            target = state[_named(name)]
+            rows, columns = value.shape
+            target[:rows, :columns] = value
+    return model
+
+
+def _named(stored: str) -> str:
+    """The parameter's name in the model, where PEFT puts the adapter's own name in."""
+    return stored.removesuffix(".weight") + ".default.weight"
+
+
+def save(model: PeftModel, target: Path) -> None:
+    """Write the adapter to `target`, equal adapters as equal bytes."""
+    with disk_told(target):
+        model.save_pretrained(str(target), safe_serialization=True)
+    _tidy(target)
+
+
+def _tidy(target: Path) -> None:
+    config = target / _CONFIG
+    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    # The base is named by digest in the registry; a path of this machine would make equal adapters differ.
+    values["base_model_name_or_path"] = None
+    values["target_modules"] = sorted(values["target_modules"])
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (target / "README.md").unlink(missing_ok=True)
+
+
+def interpolate(parent: Path | None, tuned: Path, share: float) -> None:
+    """Move the adapter in `tuned` to (1 − share) · parent + share · tuned, exactly (Wortsman et al.,
+    *WiSE-FT*, arXiv 2109.01903).
+
+    Beside a parent the ranks add up: the two products stand side by side, their scales in B.
+    """
+    config: dict[str, Any] = json.loads((tuned / _CONFIG).read_text(encoding="utf-8"))
+    new = load_file(tuned / _WEIGHTS)
+    parts = [(new, share * config["lora_alpha"] / config["r"])]
+    if parent is not None:
+        before = json.loads((parent / _CONFIG).read_text(encoding="utf-8"))
+        parts.insert(0, (load_file(parent / _WEIGHTS), (1 - share) * before["lora_alpha"] / before["r"]))
+    state = {}
+    for name in new:
+        down = "lora_A" in name
+        state[name] = torch.cat(
+            [part[name] if down else part[name] * scale for part, scale in parts], dim=0 if down else 1
+        ).contiguous()
+    rank = next(value.shape[0] for name, value in state.items() if "lora_A" in name)
+    config |= {"r": rank, "lora_alpha": rank}
+    with disk_told(tuned):
+        save_file(state, tuned / _WEIGHTS, metadata={"format": "pt"})
+    (tuned / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

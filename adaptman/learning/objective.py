@@ -1,0 +1,199 @@
+"""What a step of training minimises: the new examples, the replay, and the terms that combine with them.
+
+    CE(new) + coeff · KL(old ‖ new model) on the replay + kl_new · KL(old ‖ new model) on the new examples
+
+Means are per token that is learned or was drawn. The old model is what training starts from: it is asked
+once before the first step, or, with `replay.teacher: live`, at each step beside the new one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from adaptman.learning.chat import Encoded
+from adaptman.learning.losses import TopK, cross_entropy, live_kl, top_k_kl, top_k_of
+from adaptman.learning.packing import RowReader, States, budgeted
+from adaptman.learning.recipe import Recipe
+from adaptman.learning.replay import ReplaySample
+
+# Tokens that go through the model together; what a pass keeps for the way back grows with it.
+PASS_TOKENS = 768
+_ENTROPY_TOP = 20
+
+
+class Losses(NamedTuple):
+    """Mean losses of a step in nats per token; `replay` is 0 where nothing was replayed."""
+
+    new: float
+    replay: float
+
+
+class Marks(NamedTuple):
+    """What the old model says of an answer's tokens [n]: which are learned, and its own predictions."""
+
+    learned_T: Tensor
+    teacher: TopK
+
+
+class Objective:
+    """The loss of some rows under a recipe, with gradients for `parameters`."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        read: RowReader,
+        head_VD: Tensor,
+        parameters: Mapping[str, torch.nn.Parameter],
+        autocast: Callable[[], torch.autocast],
+    ) -> None:
+        self._recipe, self._read, self._head_VD, self._autocast = recipe, read, head_VD, autocast
+        self._parameters = parameters
+        self._marks: dict[int, Marks] = {}
+        self._teacher: dict[str, Tensor] = {}
+
+    def prepare(
+        self, examples: Sequence[Encoded], replayed: Sequence[ReplaySample]
+    ) -> tuple[ReplaySample, ...]:
+        """Ask the old model what the recipe wants to know of it; the parameters must still be its own.
+
+        The replay comes back with a teacher for each sample, where the recipe needs one.
+        """
+        recipe = self._recipe
+        drift = recipe.replay.loss == "kl" and bool(replayed)
+        if drift and recipe.replay.teacher == "live":
+            self._teacher = {name: value.detach().clone() for name, value in self._parameters.items()}
+        if recipe.kl_new or recipe.mask_surprising:
+            marks = self._asked([(item.ids, range(item.prompt_length, len(item.ids))) for item in examples])
+            self._marks = dict(enumerate(marks))
+        untaught = [i for i, sample in enumerate(replayed) if not sample.teacher.ids_TK.shape[1]]
+        if not drift or self._teacher or not untaught:
+            return tuple(replayed)
+        asked = self._asked([(replayed[i].ids, replayed[i].positions.tolist()) for i in untaught])
+        taught = {
+            i: replace(replayed[i], teacher=mark.teacher) for i, mark in zip(untaught, asked, strict=True)
+        }
+        return tuple(taught.get(i, sample) for i, sample in enumerate(replayed))
+
+    @torch.no_grad()
+    def _asked(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Marks]:
+        """What the old model says of tokens at some positions of each text."""
+        rows = [ids[:-1] for ids, _ in texts]
+        found: dict[int, Marks] = {}
+        for indices in budgeted(rows, PASS_TOKENS):
+            with self._autocast():
+                states = self._read([rows[i] for i in indices])
+            for at, index in enumerate(indices):
+                ids, positions = texts[index]
+                before = torch.tensor([position - 1 for position in positions])
+                targets_T = torch.tensor([ids[position] for position in positions])
+                found[index] = self._marks_of(self._at(states, states.rows[at][before]), targets_T)
+        return [found[index] for index in range(len(texts))]
+
+    def _marks_of(self, hidden_TD: Tensor, targets_T: Tensor) -> Marks:
+        logits_TV = (hidden_TD @ self._head_VD.T).float()
+        log_probs_T = logits_TV.log_softmax(-1).gather(1, targets_T.to(logits_TV.device)[:, None])[:, 0]
+        limit = self._recipe.mask_surprising
+        learned_T = (
+            log_probs_T >= -math.log(limit) if limit else torch.ones_like(log_probs_T, dtype=torch.bool)
+        )
+        return Marks(learned_T, top_k_of(logits_TV, self._recipe.replay.top_k))
+
+    def backward(self, new: Sequence[tuple[int, Encoded]], replayed: Sequence[ReplaySample]) -> Losses:
+        """Gradients of a step's loss, a pass at a time; `new` are examples by their number."""
+        recipe = self._recipe
+        rows = [item.ids[:-1] for _, item in new] + [sample.ids[:-1] for sample in replayed]
+        answered = sum(len(item.ids) - item.prompt_length for _, item in new)
+        drawn = sum(len(sample.positions) for sample in replayed)
+        new_sum, replay_sum = 0.0, 0.0
+        for indices in budgeted(rows, PASS_TOKENS):
+            packed_rows = [rows[i] for i in indices]
+            with self._autocast():
+                states = self._read(packed_rows)
+            learned = [(i, *new[row]) for i, row in enumerate(indices) if row < len(new)]
+            kept = [(i, replayed[row - len(new)]) for i, row in enumerate(indices) if row >= len(new)]
+            loss = states.hidden_TD.new_zeros(())
+            if learned:
+                total = self._new_loss(states, learned)
+                new_sum += float(total.detach())
+                loss = loss + total / answered
+            if learned and recipe.kl_new:
+                loss = loss + recipe.kl_new * self._new_drift(states, learned) / answered
+            if kept:
+                total = self._replay_loss(states, kept, packed_rows)
+                replay_sum += float(total.detach())
+                loss = loss + recipe.replay.coeff * total / drawn
+            loss.backward()
+        return Losses(new_sum / answered, replay_sum / max(1, drawn))
+
+    def _new_loss(self, states: States, items: Sequence[tuple[int, int, Encoded]]) -> Tensor:
+        """Sum of −w · log p over the tokens of the answers."""
+        targets = torch.tensor([token for *_, item in items for token in item.ids[item.prompt_length :]])
+        weights_T = None
+        if self._recipe.mask_surprising:
+            weights_T = torch.cat([self._marks[index].learned_T for _, index, _ in items]).float()
+        return cross_entropy(
+            self._answers(states, items),
+            self._head_VD,
+            targets.to(self._head_VD.device),
+            weights_T=weights_T,
+            entropy_top=_ENTROPY_TOP if self._recipe.entropy_weight else 0,
+        )
+
+    def _new_drift(self, states: States, items: Sequence[tuple[int, int, Encoded]]) -> Tensor:
+        teachers = [self._marks[index].teacher for _, index, _ in items]
+        return top_k_kl(self._answers(states, items), self._head_VD, _joined(teachers, self._head_VD.device))
+
+    def _answers(self, states: States, items: Sequence[tuple[int, int, Encoded]]) -> Tensor:
+        """The hidden states that predict the answers' tokens."""
+        where = [states.rows[at][item.prompt_length - 1 :] for at, _, item in items]
+        return self._at(states, torch.cat(where))
+
+    def _replay_loss(
+        self,
+        states: States,
+        items: Sequence[tuple[int, ReplaySample]],
+        rows: Sequence[Sequence[int]],
+    ) -> Tensor:
+        """Sum over the tokens that are replayed, of the recipe's replay loss."""
+        where = torch.cat([states.rows[i][sample.positions - 1] for i, sample in items])
+        hidden_TD = self._at(states, where)
+        if self._recipe.replay.loss == "ce":
+            targets = torch.cat([torch.tensor(sample.ids)[sample.positions] for _, sample in items])
+            return cross_entropy(hidden_TD, self._head_VD, targets.to(hidden_TD.device))
+        if self._teacher:
+            with torch.no_grad(), self._as_teacher(), self._autocast():
+                taught = self._read(rows)
+            return live_kl(hidden_TD, self._head_VD, self._at(taught, where))
+        return top_k_kl(
+            hidden_TD, self._head_VD, _joined([sample.teacher for _, sample in items], hidden_TD.device)
+        )
+
+    @contextmanager
+    def _as_teacher(self) -> Iterator[None]:
+        """Within, the parameters are those that training started from."""
+        current = {name: value.data for name, value in self._parameters.items()}
+        for name, value in self._parameters.items():
+            value.data = self._teacher[name]
+        try:
+            yield
+        finally:
+            for name, value in self._parameters.items():
+                value.data = current[name]
+
+    @staticmethod
+    def _at(states: States, where: Tensor) -> Tensor:
+        return states.hidden_TD[where.to(states.hidden_TD.device)].float()
+
+
+def _joined(teachers: Sequence[TopK], device: torch.device) -> TopK:
+    return TopK(
+        torch.cat([teacher.ids_TK for teacher in teachers]).long().to(device),
+        torch.cat([teacher.log_probs_TK for teacher in teachers]).to(device),
+    )

@@ -1,0 +1,70 @@
+"""Replay from what earlier updates were made of, in a model line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adaptman.errors import TrainingError
+from adaptman.learning.replay import ReplaySet
+from adaptman.lifecycle.replay import _taught_by, earlier_examples
+from tests.lifecycle.tiny_line import CANDIDATE, TinyLine, tiny_lines
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> TinyLine:
+    """Version 2 is champion, and the tools have changed."""
+    line = TinyLine.copy(tiny_lines().updated, tmp_path)
+    line.second_tools()
+    return line
+
+
+def test_examples_that_are_still_right_are_what_is_left(second: TinyLine) -> None:
+    """Of the first update's three examples those of a tool that is as it was."""
+    found = earlier_examples(second.workspace, second.plan(2))
+    asked = {str(one.messages[0]["content"]) for one in found}
+    assert asked == {"Write to Ada."} or asked < {"Weather in Rome?", "Oslo in kelvin?", "Write to Ada."}
+    assert {one.update for one in found} <= {CANDIDATE}
+    (one, *_) = found
+    assert not one.accepts("I cannot do that.")
+    call = second.plan(2).output_format.render([])
+    assert not one.valid(call)
+
+
+def test_exemplars_are_replayed(second: TinyLine) -> None:
+    done = second.update(2, replay__kind="exemplar", replay__share="1.0", replay__loss="ce")
+    replayed = done.version.replay_set_id
+    assert replayed is not None
+    with second.workspace.registry.read() as reader:
+        row = reader.replay_set(replayed)
+    assert row.report["by_source"] == {"exemplar": row.count}
+    path = second.folder / "set"
+    path.write_bytes(second.workspace.store.get_bytes(row.object_digest))
+    assert len(ReplaySet.from_file(str(path)).samples) == row.count
+
+
+@pytest.mark.parametrize("kind", ["opr", "ssr"])
+def test_a_model_that_answers_nothing_rightly_has_nothing_to_replay(second: TinyLine, kind: str) -> None:
+    with pytest.raises(TrainingError, match="no earlier example is left to replay"):
+        second.update(2, replay__kind=kind)
+    assert second.version(3).state == "failed"
+
+
+def test_a_first_update_has_no_earlier_examples(tmp_path: Path) -> None:
+    line = TinyLine.copy(tiny_lines().filled, tmp_path)
+    with pytest.raises(TrainingError, match="no earlier example is left to replay") as told:
+        line.update(1, replay__kind="exemplar")
+    assert "replay.kind=self" in told.value.hint
+
+
+def test_each_tool_belongs_to_the_update_that_taught_it(second: TinyLine) -> None:
+    found = _taught_by(second.workspace, second.plan(2))
+    assert set(found.values()) == {CANDIDATE}
+
+
+def test_an_adapter_may_grow_and_begin_afresh(second: TinyLine) -> None:
+    grown = second.update(2, adapter="grow", lora__rank="4").version
+    assert grown.adapter_id is not None
+    fresh = second.update(2, adapter="fresh", interpolate="0.5").version
+    assert fresh.number == grown.number + 1
