@@ -39,8 +39,6 @@ from mcplock.diff import diff_snapshots
 from mcplock.store import build_snapshot
 from mcplock.hasher import hash_normalized
 from mcplock.normalize import normalize_tools
-old, new = json.load(sys.stdin)
-said = {"mcp-diff": [[c.tool, c.severity] for c in classify_changes(old, new)]}
 def snapshot(tools):
     rows = {}
     for raw, one in zip(tools, normalize_tools(tools)):
@@ -49,9 +47,11 @@ def snapshot(tools):
             "annotations_hash": hashes.annotations_hash, "raw_description": raw.get("description"),
             "raw_schema": raw.get("inputSchema"), "raw_annotations": raw.get("annotations")}
     return {"server_id": "s", "hash_model_version": 1, "tools": rows}
-found = diff_snapshots(snapshot(old), snapshot(new)).findings
-said["mcplock"] = [[f.tool_name, f.severity] for f in found if f.change_type != "new"]
-json.dump(said, sys.stdout)
+def ask(old, new):
+    found = diff_snapshots(snapshot(old), snapshot(new)).findings
+    said = [[c.tool, c.severity] for c in classify_changes(old, new)]
+    return {"mcp-diff": said, "mcplock": [[f.tool_name, f.severity] for f in found if f.change_type != "new"]}
+json.dump([ask(*pair) for pair in json.load(sys.stdin)], sys.stdout)
 """
 _FAILS = {"mcp-diff": {"breaking"}, "mcplock": {"medium", "high", "critical"}}
 """What counts as its saying so; mcplock's own default would be `high`, which a removed tool is not."""
@@ -121,6 +121,17 @@ def changed(call: Any) -> Iterator[Any]:
             yield {**call, name: other}
 
 
+def flagged(python: Path, pairs: list[Any]) -> list[dict[str, set[str]]]:
+    """For each pair of documents, the tools that mcp-diff and mcplock say break callers."""
+    asked = subprocess.run(
+        [python, "-c", _ASK], input=json.dumps(pairs), capture_output=True, text=True, check=True
+    )
+    return [
+        {name: {tool for tool, severity in told if severity in _FAILS[name]} for name, told in said.items()}
+        for said in json.loads(asked.stdout)
+    ]
+
+
 def json_schema_diff(command: Path, old: Any, new: Any) -> bool | None:
     """Whether it says that something is gone; None where it fails."""
     with tempfile.TemporaryDirectory() as folder:
@@ -163,22 +174,18 @@ def main() -> None:
         scores["adaptman"].renames += sum(
             tool.status == "renamed" and tool.old_name in renames for tool in step.changes.tools
         )
-        pair = json.dumps([old, new])
-        asked = subprocess.run(
-            [told.python, "-c", _ASK], input=pair, capture_output=True, text=True, check=True
-        )
-        for name, said in json.loads(asked.stdout).items():
-            flagged = {tool for tool, severity in said if severity in _FAILS[name]}
-            scores[name].count(step.name, flagged, true)
-        flagged, score = set(), scores["json-schema-diff"]
+        (said,) = flagged(told.python, [[old, new]])
+        for name, names in said.items():
+            scores[name].count(step.name, names, true)
+        removed, score = set(), scores["json-schema-diff"]
         for tool in old:
             if tool["name"] not in now or tool["inputSchema"] == now[tool["name"]]["inputSchema"]:
                 continue
-            said = json_schema_diff(told.node, tool["inputSchema"], now[tool["name"]]["inputSchema"])
-            score.not_asked += said is None
-            if said:
-                flagged.add(tool["name"])
-        score.count(step.name, flagged, {name for name in true if name in now})
+            gone = json_schema_diff(told.node, tool["inputSchema"], now[tool["name"]]["inputSchema"])
+            score.not_asked += gone is None
+            if gone:
+                removed.add(tool["name"])
+        score.count(step.name, removed, {name for name in true if name in now})
     print(f"{updates} updates, {breaks} tools that break callers")
     print(
         "| | found | missed | false | renames found | could not read |\n| --- | --- | --- | --- | --- | --- |"
