@@ -79,12 +79,16 @@ def read_source(
     if functions is not None:
         from adaptman.sources.python import read_functions
 
-        note(f"running the code of `{functions.partition(':')[0]}`")
-        return Input(read_functions(functions, seconds=seconds), functions)
+        read = read_functions(functions, seconds=seconds, on_run=_say_whose_code)
+        return Input(read, functions)
     from adaptman.sources.mcp import list_tools
 
     server = _server(mcp or "", environment, headers, seconds)
     return Input(list_tools(server), server.name)
+
+
+def _say_whose_code(module: str) -> None:
+    note(f"running the code of `{module}`")
 
 
 def _server(target: str, environment: Sequence[str], headers: Sequence[str], seconds: float) -> Server:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from adaptman.errors import SourceError
@@ -17,8 +18,12 @@ from adaptman.errors import SourceError
 _MAX_TOLD = 600
 
 
-def read_functions(target: str, *, seconds: float = 30.0) -> bytes:
+def read_functions(
+    target: str, *, seconds: float = 30.0, on_run: Callable[[str], None] = lambda module: None
+) -> bytes:
     """The document of `module:name`, where the name is a function, or a list or dict of functions.
+
+    `on_run` is told the module whose code is run, before it is.
 
     Raises:
         SourceError: the module cannot be loaded in time, has no such name, or something in it is no tool.
@@ -26,6 +31,7 @@ def read_functions(target: str, *, seconds: float = 30.0) -> bytes:
     module, colon, name = target.partition(":")
     if not (module and colon and name):
         raise SourceError(f"`{target}` names no function", hint="write `--python MODULE:NAME`")
+    on_run(module)
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "tools.json"
         command = [sys.executable, str(Path(__file__).with_name("describing.py")), module, name, str(answer)]
