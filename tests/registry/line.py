@@ -72,7 +72,7 @@ def judge(writer: Writer, version: ModelVersion, verdict: str = "pass", **change
         "policy_name": "default",
         "policy_digest": digest("policy"),
         "verdict": verdict,
-        "reasons": [{"suite": "general", "passed": verdict == "pass"}],
+        "reasons": [{"suite": "general", "passed": verdict == "pass", "text": "general: 0.90"}],
         "evidence": {"general": {"difference": -0.01}},
         "warnings": [],
     }
