@@ -126,6 +126,13 @@ class Reader:
         )
         return self._session.exec(query.order_by(col(ModelVersion.number).desc()).limit(1)).one_or_none()
 
+    def ancestry(self, version: ModelVersion) -> list[ModelVersion]:
+        """What a version was made from, the oldest first, and itself at the end."""
+        found = [version]
+        while found[-1].parent_id is not None:
+            found.append(self.version_by_id(found[-1].parent_id))
+        return found[::-1]
+
     def latest_move(self, model_id: int) -> ChampionMove | None:
         """The last time that the champion moved."""
         query = select(ChampionMove).where(ChampionMove.model_id == model_id)

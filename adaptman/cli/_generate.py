@@ -10,12 +10,10 @@ import click
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._input import read_input
 from adaptman.cli._migration import migration_options
-from adaptman.cli._output import json_option, note, plain, print_json, table
+from adaptman.cli._output import json_option, note, note_some, print_json, table
 
 if TYPE_CHECKING:
     from adaptman.lifecycle.generate import GeneratedSuites
-
-_SHOWN = 20
 
 
 @click.command()
@@ -90,10 +88,7 @@ def _tell(made: GeneratedSuites, out: Path | None) -> None:
     note(f"written to {out}" if out else f"registered, for updates to schema {made.new}")
     if made.left_out:
         note(f"{len(made.left_out)} requests left out:")
-        for one in made.left_out[:_SHOWN]:
-            note(f"  {plain(one.id)}: {plain(one.reason)}")
-        if len(made.left_out) > _SHOWN:
-            note(f"  … {len(made.left_out) - _SHOWN} more")
+        note_some(f"{one.id}: {one.reason}" for one in made.left_out)
 
 
 def _from_schema(records: Any) -> int:

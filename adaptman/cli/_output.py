@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from enum import Enum
 from json.encoder import encode_basestring, encode_basestring_ascii
@@ -30,6 +30,15 @@ def json_option(command: Any) -> Any:
 def note(text: str) -> None:
     """A line for the person at the terminal, never data: stderr."""
     click.echo(text, err=True)
+
+
+def note_some(lines: Iterable[str], most: int = 20) -> None:
+    """The first of `lines` as indented notes, and how many more there are."""
+    found = list(lines)
+    for line in found[:most]:
+        note(f"  {plain(line)}")
+    if len(found) > most:
+        note(f"  … {len(found) - most} more")
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,9 @@ import click
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._input import read_input
 from adaptman.cli._migration import migration_options
-from adaptman.cli._output import json_option, note, plain, print_json, table
+from adaptman.cli._output import json_option, note, note_some, plain, print_json, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from adaptman.lifecycle.examples import Checked, Migration
     from adaptman.lifecycle.workspace import Workspace
     from adaptman.toolspec.logs import ImportedLog
@@ -73,13 +70,13 @@ def import_(app: App, file: str, schema: int | None, out: Path | None, as_json: 
     Requests to OpenAI's chat completions with their responses, batches, and exported MLflow traces; JSONL, a
     JSON list or one object. Each conversation once; what is no whole one is listed, with the reason.
     """
+    from adaptman.evaluation.bfcl import jsonl
     from adaptman.lifecycle.examples import import_log
 
     _check_out(out, as_json)
     given = read_input(file)
     found = import_log(_workspace(app, schema), given.data, given.origin, schema=schema)
-    lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in found.examples)
-    _write(out, "".join(lines).encode(), as_json)
+    _write(out, jsonl(found.examples), as_json)
     if as_json:
         print_json(_import_dict(found))
         return
@@ -87,7 +84,7 @@ def import_(app: App, file: str, schema: int | None, out: Path | None, as_json: 
     note(f"{_count(len(found.examples), 'example')} from {given.origin}{again}")
     if found.problems:
         note(f"{_count(len(found.problems), 'record')} left out:")
-        _list(f"record {one.record}: {one.reason}" for one in found.problems)
+        note_some(f"record {one.record}: {one.reason}" for one in found.problems)
 
 
 @examples.command()
@@ -149,6 +146,7 @@ def split(
 
     No two that are nearly the same lie on both sides. The same examples and seed make the same split.
     """
+    from adaptman.evaluation.bfcl import jsonl
     from adaptman.lifecycle.examples import split_examples
 
     if test is None and suite is None:
@@ -161,8 +159,7 @@ def split(
     if test is not None:
         test.write_bytes(done.held_out)
     if suite is not None:
-        lines = (json.dumps(case, ensure_ascii=False) + "\n" for case in done.cases)
-        suite.write_text("".join(lines), encoding="utf-8")
+        suite.write_bytes(jsonl(done.cases))
     counts = {
         "training": len(done.parts.training),
         "held_out": len(done.parts.held_out),
@@ -203,14 +200,6 @@ def _count(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _list(lines: Iterable[str]) -> None:
-    found = list(lines)
-    for line in found[:_SHOWN]:
-        note(f"  {plain(line)}")
-    if len(found) > _SHOWN:
-        note(f"  … {len(found) - _SHOWN} more")
-
-
 def _tell_migration(done: Migration, origin: str, needs: Path | None) -> None:
     rewriting = done.rewriting
     changed = sum(one.changed for one in rewriting.lines)
@@ -219,17 +208,17 @@ def _tell_migration(done: Migration, origin: str, needs: Path | None) -> None:
         f"schema {done.old} → {done.new}: {changed} re-written, {left} as they were, "
         f"{len(rewriting.needs)} need{'s' if len(rewriting.needs) == 1 else ''} you"
     )
-    _list(f"{kind.replace('-', ' ')}: {count}" for kind, count in sorted(rewriting.steps.items()))
+    note_some(f"{kind.replace('-', ' ')}: {count}" for kind, count in sorted(rewriting.steps.items()))
     if rewriting.assumed:
         note("taken from the schema's default, which no request may have meant:")
-        _list(f"{name}: {count}" for name, count in sorted(rewriting.assumed.items()))
+        note_some(f"{name}: {count}" for name, count in sorted(rewriting.assumed.items()))
     if done.reworded:
         note(
             "valid as they are, but described in other words now: " + plain(", ".join(done.reworded[:_SHOWN]))
         )
     if rewriting.needs:
         note("these need you" + (f" (kept in {needs}):" if needs else ":"))
-        _list(f"{origin}:{one.line}: {one.needs}" for one in rewriting.needs)
+        note_some(f"{origin}:{one.line}: {one.needs}" for one in rewriting.needs)
         for hint in dict.fromkeys(one.hint for one in rewriting.needs if one.hint):
             note(f"hint: {hint}")
 
@@ -268,10 +257,10 @@ def _tell_check(found: Checked, unused: tuple[str, ...], origin: str) -> None:
     if found.pairs:
         line = found.line_of
         note(f"{_count(len(found.pairs), 'pair')} nearly the same:")
-        _list(f"lines {line[one.left]} and {line[one.right]} ({one.likeness:.2f})" for one in found.pairs)
+        note_some(f"lines {line[one.left]} and {line[one.right]} ({one.likeness:.2f})" for one in found.pairs)
     if found.problems:
         note(f"{_count(len(found.problems), 'line')} cannot be trained on:")
-        _list(error.message for _, error in found.problems)
+        note_some(error.message for _, error in found.problems)
 
 
 def _check_dict(found: Checked, unused: tuple[str, ...]) -> dict[str, Any]:

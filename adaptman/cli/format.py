@@ -31,13 +31,12 @@ def register(app: App, file: Path, as_json: bool) -> None:
 
     What is on record stays as it is: a format that writes calls otherwise needs another `version`.
     """
-    from adaptman.lifecycle.formats import register_format
+    from adaptman.lifecycle.formats import named, register_format
 
     done = register_format(app.workspace(), file)
     made = done.format
     if as_json:
-        told = {"name": made.name, "version": made.version, "digest": made.digest, "created": done.created}
-        print_json(told)
+        print_json({**named(made), "created": done.created})
         return
     if not done.created:
         note("this format is on record already; nothing was recorded")

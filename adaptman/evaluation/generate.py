@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 from adaptman.evaluation.requests import arguments_for, request_for
 from adaptman.evaluation.suites import ExpectedCall, StaleCall, SuiteKind
 from adaptman.toolspec.changes import Change, ChangeSet, ToolChange
-from adaptman.toolspec.document import Tool, ToolDocument
+from adaptman.toolspec.document import Tool, ToolDocument, as_openai
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.migration import CallMigration
+from adaptman.toolspec.questions import accepted_arguments
 
 _SHOWN_BESIDE = 1
 _ATTEMPTS = 3
@@ -163,7 +164,7 @@ class _Maker:
         self.changed.append(
             {
                 **told,
-                "tools": _as_openai(self._shown(one, now)),
+                "tools": as_openai(self._shown(one, now)),
                 "accept": [_call(accept)],
                 "stale": [{"name": call.name, "arguments": call.arguments} for call in stale],
                 "rule": rule,
@@ -174,7 +175,7 @@ class _Maker:
             old = [self._old.get(name) for name in one.shown] if one.shown else [before]
             shown = [tool for tool in old if tool is not None]
             self.context.append(
-                {**told, "tools": _as_openai(shown), "accept": [_call(one.accept)], "source": one.source}
+                {**told, "tools": as_openai(shown), "accept": [_call(one.accept)], "source": one.source}
             )
 
     def _shown(self, one: Asked, tool: Tool) -> list[Tool]:
@@ -194,9 +195,8 @@ class _Maker:
         tool = self._new.get(whole.call.name)
         assert tool is not None, "what is migrated stands in the new document"
         needed = tool.contract.schema.get("required", ())
-        places = dict(
-            zip(base, whole.call.arguments, strict=False)
-        )  # a new name stands where the old one did
+        # A new name stands where the old one did.
+        places = dict(zip(base, whole.call.arguments, strict=False))
         found: dict[str, list[Any]] = {name: [value] for name, value in whole.call.arguments.items()}
         for name, values in given.items():
             now = places[name]
@@ -245,7 +245,7 @@ class _Maker:
                 {
                     "id": one.id,
                     "messages": list(one.messages),
-                    "tools": _as_openai(self._shown(one, tool) if one.shown else [tool, other]),
+                    "tools": as_openai(self._shown(one, tool) if one.shown else [tool, other]),
                     "accept": [_call(one.accept)],
                     "source": one.source,
                 }
@@ -307,17 +307,8 @@ def _properties(tool: Tool) -> Mapping[str, Any]:
 
 
 def _exactly(call: ToolCall, tool: Tool) -> ExpectedCall:
-    """These values; what is not given may have its default."""
-    found: dict[str, list[Any]] = {name: [value] for name, value in call.arguments.items()}
-    for name, schema in _properties(tool).items():
-        if name not in found and isinstance(schema, dict) and "default" in schema:
-            found[name] = [schema["default"], _OMITTED]
-    return ExpectedCall(call.name, found)
+    return ExpectedCall(call.name, accepted_arguments(call, tool))
 
 
 def _call(accept: ExpectedCall) -> dict[str, Any]:
     return {"name": accept.name, "arguments": accept.arguments}
-
-
-def _as_openai(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    return [{"type": "function", "function": tool.as_function()} for tool in tools]

@@ -56,7 +56,7 @@ def _new(base: Path, recipe: LoraRecipe) -> PeftModel:
 
 def _grown(base: Path, parent: Path, recipe: LoraRecipe) -> PeftModel:
     """The parent's adapter with more rows of A, random, and as many columns of B, zero: the same product."""
-    config: dict[str, Any] = json.loads((parent / _CONFIG).read_text(encoding="utf-8"))
+    config = _config(parent)
     rank = int(config["r"])
     if recipe.rank <= rank:
         raise TrainingError(
@@ -95,12 +95,11 @@ def save(model: PeftModel, target: Path) -> None:
 
 
 def _tidy(target: Path) -> None:
-    config = target / _CONFIG
-    values: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    values = _config(target)
     # The base is named by digest in the registry; a path of this machine would make equal adapters differ.
     values["base_model_name_or_path"] = None
     values["target_modules"] = sorted(values["target_modules"])
-    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _write_config(target, values)
     (target / "README.md").unlink(missing_ok=True)
 
 
@@ -110,11 +109,11 @@ def interpolate(parent: Path | None, tuned: Path, share: float) -> None:
 
     Beside a parent the ranks add up: the two products stand side by side, their scales in B.
     """
-    config: dict[str, Any] = json.loads((tuned / _CONFIG).read_text(encoding="utf-8"))
+    config = _config(tuned)
     new = load_file(tuned / _WEIGHTS)
     parts = [(new, share * config["lora_alpha"] / config["r"])]
     if parent is not None:
-        before = json.loads((parent / _CONFIG).read_text(encoding="utf-8"))
+        before = _config(parent)
         parts.insert(0, (load_file(parent / _WEIGHTS), (1 - share) * before["lora_alpha"] / before["r"]))
     state = {}
     for name in new:
@@ -126,4 +125,14 @@ def interpolate(parent: Path | None, tuned: Path, share: float) -> None:
     config |= {"r": rank, "lora_alpha": rank}
     with disk_told(tuned):
         save_file(state, tuned / _WEIGHTS, metadata={"format": "pt"})
-    (tuned / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _write_config(tuned, config)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    return found
+
+
+def _write_config(folder: Path, values: dict[str, Any]) -> None:
+    text = json.dumps(values, indent=2, sort_keys=True) + "\n"
+    (folder / _CONFIG).write_text(text, encoding="utf-8")

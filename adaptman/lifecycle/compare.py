@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ArtifactError, SuiteError, WorkspaceError
 from adaptman.evaluation.runner import CaseOutcome, SuiteResult
-from adaptman.lifecycle.diagnose import diagnosis_of
+from adaptman.lifecycle.runs import diagnosis_of
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -195,12 +195,14 @@ def _answers(workspace: Workspace, reader: Reader, run: SuiteRun) -> tuple[dict[
         told, trouble = {}, str(error)
     causes = diagnosis_of(run)
     answers = {
-        case_id: Answer(score, told[case_id].output, told[case_id].detail, causes.get(case_id, ""))
-        if case_id in told
-        else Answer(score, None, None, causes.get(case_id, ""))
+        case_id: _answer(score, told.get(case_id), causes.get(case_id, ""))
         for case_id, score in reader.outcomes(run.id)
     }
     return answers, trouble
+
+
+def _answer(score: float, told: CaseOutcome | None, cause: str) -> Answer:
+    return Answer(score, told.output if told else None, told.detail if told else None, cause)
 
 
 def _outcomes(workspace: Workspace, run: SuiteRun) -> Iterator[CaseOutcome]:

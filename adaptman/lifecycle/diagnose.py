@@ -5,20 +5,20 @@ Nothing of it is judged by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from adaptman.evaluation.diagnosis import diagnose, to_diagnose
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.progress import Progress
+from adaptman.lifecycle.runs import diagnosis_of, record_run
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
     from adaptman.evaluation.runner import SuiteResult
     from adaptman.learning.models import LoadedModel
-    from registry.tables import ModelVersion, Suite, SuiteRun
-    from registry.writer import Writer
+    from registry.tables import ModelVersion, Suite
 
 _MAX_NEW_TOKENS = 160
 """More than a free reply may take: JSON under a grammar may be longer than what the model would write."""
@@ -33,12 +33,6 @@ def check_can_diagnose() -> None:
     from adaptman.learning.guided import check_installed
 
     check_installed()
-
-
-def diagnosis_of(run: SuiteRun) -> dict[str, str]:
-    """By failed case, what it failed at; empty where nobody asked."""
-    found: Mapping[str, str] = (run.figures or {}).get("diagnosis", {})
-    return dict(found)
 
 
 def diagnose_held(
@@ -72,32 +66,16 @@ def diagnose_held(
             )
             causes = {case_id: cause.value for case_id, cause in told.items()}
             progress.finish()
-            _record(workspace, version, run, causes)
+            # Rows of the record are never changed: the run once more, with what was found out.
+            record_run(
+                workspace,
+                version,
+                row,
+                run.cache_key,
+                result,
+                run.environment,
+                stored=run.outputs_digest,
+                diagnosis=causes,
+            )
         found[row.name] = causes
     return found
-
-
-def _record(workspace: Workspace, version: ModelVersion, run: SuiteRun, causes: Mapping[str, str]) -> None:
-    """The run once more, with what was found out: rows of the record are never changed."""
-    from registry.values import Outcome
-
-    def record(writer: Writer) -> None:
-        outcomes = [Outcome(case_id, score) for case_id, score in writer.outcomes(run.id)]
-        writer.record_suite_run(
-            version.id,
-            run.suite_id,
-            metric=run.metric,
-            value=run.value,
-            low=run.low,
-            high=run.high,
-            n=run.n,
-            duration_s=run.duration_s,
-            environment=run.environment,
-            outcomes=outcomes,
-            outputs_digest=run.outputs_digest,
-            cache_key=run.cache_key,
-            complete=run.complete,
-            figures={**(run.figures or {}), "diagnosis": dict(causes)},
-        )
-
-    workspace.registry.write(record)

@@ -129,8 +129,11 @@ def renderer_of(loaded: LoadedModel, fmt: OutputFormat) -> ChatRenderer:
     return ChatRenderer(loaded.tokenizer, fmt)
 
 
-def bare_renderer(workspace: Workspace, version: ModelVersion) -> ChatRenderer:
-    """Writes conversations as a version reads them; of its base everything but the weights is read.
+def bare_renderer(
+    workspace: Workspace, version: ModelVersion, fmt: OutputFormat | None = None
+) -> ChatRenderer:
+    """Writes conversations as a version reads them, or in another format; of its base everything but the
+    weights is read.
 
     Raises:
         ArtifactError: a file is missing or damaged.
@@ -140,7 +143,7 @@ def bare_renderer(workspace: Workspace, version: ModelVersion) -> ChatRenderer:
     from adaptman.learning.chat import ChatRenderer
     from adaptman.learning.models import load_tokenizer
 
-    fmt, store = version_format(workspace, version), workspace.store
+    fmt, store = fmt or version_format(workspace, version), workspace.store
     with tempfile.TemporaryDirectory() as folder:
         for name, entry in store.tree(version.base_digest).items():
             if not name.endswith(".safetensors"):

@@ -32,6 +32,7 @@ from adaptman.lifecycle.leaks import leak_warnings
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
+from adaptman.lifecycle.runs import record_run
 from adaptman.lifecycle.suites import OF_ONE_UPDATE, load_suite, tool_figures
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
@@ -247,7 +248,7 @@ def score(
                 suite, loaded, fmt, progress.advance, begun=begun, journal=journal, is_settled=is_settled
             )
             progress.finish(f"{suite.metric} {result.value:.2f}{_where_it_ended(result)}")
-            _record_run(workspace, version, row, key, result, {**environment(), **_named_scorers(scorers)})
+            record_run(workspace, version, row, key, result, {**environment(), **_named_scorers(scorers)})
         journal.remove()
         results.append(result)
     return tuple(results)
@@ -364,7 +365,7 @@ def _stored(
             continue
         if run.complete or is_settled(result):
             if run.id not in own:
-                _record_run(workspace, version, row, key, result, run.environment, stored=run.outputs_digest)
+                record_run(workspace, version, row, key, result, run.environment, stored=run.outputs_digest)
             return _Found(result, begun)
         begun = max(begun, Batch(result.outcomes, result.duration_s), key=_size)
     return _Found(None, begun)
@@ -379,46 +380,6 @@ def _read(workspace: Workspace, run: tables.SuiteRun, row: tables.Suite) -> Suit
         return None
     # The same cases may have been registered under another name since: the policy's rules go by today's.
     return dataclasses.replace(SuiteResult.from_dict(json.loads(stored)), suite_name=row.name)
-
-
-def _record_run(
-    workspace: Workspace,
-    version: ModelVersion,
-    row: tables.Suite,
-    key: str,
-    result: SuiteResult,
-    environment: Mapping[str, Any],
-    *,
-    stored: str | None = None,
-) -> None:
-    """Put a result on record, and into the store unless it is `stored` there under that digest already.
-
-    `environment` is the one that it was computed in.
-    """
-    from registry.values import Outcome
-
-    outputs = json.dumps(result.to_dict(), ensure_ascii=False, sort_keys=True).encode()
-    digest = stored or workspace.store.put_bytes(outputs)
-
-    def record(writer: Writer) -> None:
-        writer.record_suite_run(
-            version.id,
-            row.id,
-            metric=result.metric,
-            value=result.value,
-            low=result.low,
-            high=result.high,
-            n=result.n,
-            duration_s=result.duration_s,
-            environment=dict(environment),
-            outcomes=[Outcome(outcome.case_id, outcome.score) for outcome in result.outcomes],
-            outputs_digest=digest,
-            cache_key=key,
-            complete=not result.unanswered,
-            figures={"stale": result.stale} if result.stale else None,
-        )
-
-    workspace.registry.write(record)
 
 
 def _record_decision(

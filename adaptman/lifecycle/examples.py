@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ExampleError, ToolDocumentError
 from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema
@@ -19,6 +19,9 @@ from adaptman.toolspec.migration import CallMigration, read_mappings
 from adaptman.toolspec.nearness import NearPair
 from adaptman.toolspec.questions import HeldOut, calls_of, duplicates, hold_out, suite_cases
 from adaptman.toolspec.rewriting import Rewriting, rewrite
+
+if TYPE_CHECKING:
+    from registry.tables import ModelVersion
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,24 @@ def split_examples(
     held = [examples[index] for index in parts.held_out]
     training, held_out = (b"".join(raw[index] + b"\n" for index in side) for side in parts)
     return Split(parts, training, held_out, tuple(suite_cases(held, document)))
+
+
+def learned_examples(workspace: Workspace, version: ModelVersion) -> Iterator[tuple[int, Example]]:
+    """The examples that a version and its ancestors were trained on, each with its version's number.
+
+    Raises:
+        ArtifactError: a recorded set is missing or damaged.
+    """
+    with workspace.registry.read() as reader:
+        sets = [
+            (one.number, reader.example_set(one.example_set_id).object_digest)
+            for one in reader.ancestry(version)
+            if one.example_set_id is not None
+        ]
+    for number, digest in sets:
+        data = workspace.store.get_bytes(digest)
+        for example in read_examples(data, f"the examples of version {number}", None):
+            yield number, example
 
 
 def _document(workspace: Workspace | None, number: int | None) -> ToolDocument | None:

@@ -62,6 +62,11 @@ def _rows(workspace: Workspace | None) -> list[OutputFormatRow]:
         return reader.output_formats()
 
 
+def named(one: OutputFormat) -> dict[str, Any]:
+    """Which format it is, as plain JSON values."""
+    return {"name": one.name, "version": one.version, "digest": one.digest}
+
+
 class ListedFormat(NamedTuple):
     """A format that can be asked for by its name."""
 
@@ -163,12 +168,8 @@ class FormatDiff:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
-            "before": {
-                "name": self.before.name,
-                "version": self.before.version,
-                "digest": self.before.digest,
-            },
-            "after": {"name": self.after.name, "version": self.after.version, "digest": self.after.digest},
+            "before": named(self.before),
+            "after": named(self.after),
             "breaking": self.breaking,
             "calls": [{**one._asdict(), "same": one.same} for one in self.calls],
             "system_prompt": {
@@ -201,9 +202,7 @@ class ShownFormat:
     def to_dict(self) -> dict[str, Any]:
         """Name, version and digest, the texts, and the specification, as plain JSON values."""
         return {
-            "name": self.format.name,
-            "version": self.format.version,
-            "digest": self.format.digest,
+            **named(self.format),
             "calls": self.calls,
             "system_prompt": self.prompt,
             "spec": self.format.spec(),

@@ -10,6 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from adaptman.lifecycle.runs import stale_of
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -213,15 +214,10 @@ def _line(rows: list[values.HistoryRow], label: str) -> SuiteLine:
         metric=first.metric,
         higher_is_better=first.higher_is_better,
         cells={
-            number: Cell(row.value, row.low, row.high, row.n, row.created_at, row.complete, _stale(row))
+            number: Cell(row.value, row.low, row.high, row.n, row.created_at, row.complete, stale_of(row))
             for number, row in newest.items()
         },
     )
-
-
-def _stale(row: values.HistoryRow) -> Mapping[str, Sequence[int]]:
-    found: Mapping[str, Sequence[int]] = (row.figures or {}).get("stale", {})
-    return found
 
 
 def _version_dict(version: HistoryVersion) -> dict[str, Any]:

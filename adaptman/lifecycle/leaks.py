@@ -14,9 +14,10 @@ from adaptman.errors import ExampleError
 from adaptman.evaluation.bfcl_rules import check_calls
 from adaptman.evaluation.matching import matches
 from adaptman.evaluation.suites import Case, Suite, SuiteKind
+from adaptman.lifecycle.examples import learned_examples
 from adaptman.lifecycle.suites import load_suite
 from adaptman.lifecycle.workspace import Workspace
-from adaptman.toolspec.examples import Example, read_examples
+from adaptman.toolspec.examples import Example
 from adaptman.toolspec.nearness import near_pairs, question_text
 from adaptman.toolspec.questions import calls_of
 
@@ -95,7 +96,7 @@ def leak_warnings(
     workspace: Workspace, version: tables.ModelVersion, rows: Sequence[tables.Suite]
 ) -> list[str]:
     """For a decision: the suites that ask what the version, or one that it was made from, was trained on."""
-    examples = [example for one in _trained_on(workspace, version) for example in one]
+    examples = [example for _, example in learned_examples(workspace, version)]
     warnings = []
     for row in rows:
         found = {leak.case_id for leak in leaks(load_suite(workspace, row), examples)}
@@ -106,19 +107,3 @@ def leak_warnings(
                 f"{', …' if len(found) > _SHOWN else ''}): they measure memory"
             )
     return warnings
-
-
-def _trained_on(workspace: Workspace, version: tables.ModelVersion) -> list[tuple[Example, ...]]:
-    """The examples of a version and of its ancestors."""
-    digests = []
-    with workspace.registry.read() as reader:
-        while True:
-            if version.example_set_id is not None:
-                digests.append(reader.example_set(version.example_set_id).object_digest)
-            if version.parent_id is None:
-                break
-            version = reader.version_by_id(version.parent_id)
-    return [
-        read_examples(workspace.store.get_bytes(digest), "recorded examples", None)
-        for digest in dict.fromkeys(digests)
-    ]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptman.errors import TrainingError
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.examples import learned_examples
 from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress
-from adaptman.lifecycle.schema import registered_schema
+from adaptman.lifecycle.schema import taught_schema
 from adaptman.lifecycle.workspace import Workspace
-from adaptman.toolspec.examples import Example, read_examples, same_tool
+from adaptman.toolspec.examples import Example, same_tool
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from adaptman.toolspec.questions import calls_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from adaptman.learning.earlier import EarlierExample
     from adaptman.learning.rendering import Rendering
     from adaptman.learning.replay import ReplaySet, ToolPrompt
-    from registry.tables import ModelVersion
 
 
 def replay_of(
@@ -81,13 +81,9 @@ def _own(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> ReplaySe
 
 
 def _exemplars(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> ReplaySet:
-    from adaptman.learning import models
-    from adaptman.learning.chat import ChatRenderer
     from adaptman.learning.earlier import exemplars
 
-    renderer = ChatRenderer(
-        models.load_tokenizer(engine.base_path(workspace, plan.parent)), plan.output_format
-    )
+    renderer = engine.bare_renderer(workspace, plan.parent, plan.output_format)
     replay = exemplars(renderer, earlier_examples(workspace, plan), plan.recipe.replay, plan.recipe.seed)
     progress.start("replay", len(replay.samples))
     progress.finish(f"{len(replay.samples)} earlier examples")
@@ -146,31 +142,18 @@ def _taught_by(workspace: Workspace, plan: UpdatePlan) -> dict[str, int]:
     """The number of the version that was last taught each tool in another form than the one before it."""
     found: dict[str, int] = {}
     before = None
-    for version in _ancestors(workspace, plan):
-        number = _schema_number(workspace, version)
-        document = registered_schema(workspace, number).document if number is not None else None
-        for tool in document.tools if document else ():
+    with workspace.registry.read() as reader:
+        ancestry = reader.ancestry(plan.parent)
+    for version in ancestry:
+        taught = taught_schema(workspace, version)
+        if taught is None:
+            continue
+        for tool in taught.document.tools:
             known = before.get(tool.name) if before else None
             if known is None or known.canonical != tool.canonical:
                 found[tool.name] = version.number
-        before = document or before
+        before = taught.document
     return found
-
-
-def _schema_number(workspace: Workspace, version: ModelVersion) -> int | None:
-    if version.tool_schema_id is None:
-        return None
-    with workspace.registry.read() as reader:
-        return reader.tool_schema_by_id(version.tool_schema_id).number
-
-
-def _ancestors(workspace: Workspace, plan: UpdatePlan) -> list[ModelVersion]:
-    """The parent and what it was made from, the oldest first."""
-    found = [plan.parent]
-    with workspace.registry.read() as reader:
-        while found[-1].parent_id is not None:
-            found.append(reader.version_by_id(found[-1].parent_id))
-    return found[::-1]
 
 
 def earlier_examples(workspace: Workspace, plan: UpdatePlan) -> list[EarlierExample]:
@@ -188,20 +171,9 @@ def earlier_examples(workspace: Workspace, plan: UpdatePlan) -> list[EarlierExam
             accepts=partial(_is_right, plan, calls_of(example.messages[-1])),
             valid=partial(_is_call, plan),
         )
-        for update, example in _kept_examples(workspace, plan)
+        for update, example in learned_examples(workspace, plan.parent)
+        if _still_right(plan, example)
     ]
-
-
-def _kept_examples(workspace: Workspace, plan: UpdatePlan) -> Iterator[tuple[int, Example]]:
-    for version in _ancestors(workspace, plan):
-        if version.example_set_id is None:
-            continue
-        with workspace.registry.read() as reader:
-            digest = reader.example_set(version.example_set_id).object_digest
-        data = workspace.store.get_bytes(digest)
-        for example in read_examples(data, f"the examples of version {version.number}", None):
-            if _still_right(plan, example):
-                yield version.number, example
 
 
 def _still_right(plan: UpdatePlan, example: Example) -> bool:

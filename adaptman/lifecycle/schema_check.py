@@ -7,24 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from adaptman.errors import WorkspaceError
-from adaptman.lifecycle.schema import registered_schema
+from adaptman.lifecycle.schema import taught_schema
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeClass, ChangeSet
-from adaptman.toolspec.describe import gravest
+from adaptman.toolspec.describe import gravest, rank
 from adaptman.toolspec.diff import diff
 from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.readers import read_document
 
 Threshold = Literal["breaking", "meaning", "habit"]
-THRESHOLDS: tuple[Threshold, ...] = ("breaking", "meaning", "habit")
-# The worst first. What could not be decided is never taken as safe.
-_ORDER = (
-    ChangeClass.BREAKING,
-    ChangeClass.UNKNOWN,
-    ChangeClass.MEANING,
-    ChangeClass.HABIT,
-    ChangeClass.BYTES,
-)
 
 
 @dataclass(frozen=True)
@@ -42,14 +33,14 @@ class SchemaCheck:
     @property
     def worst(self) -> ChangeClass | None:
         """The class of the gravest change; None where there is none."""
-        found = {gravest(tool) for tool in self.changes.tools}
-        return next((one for one in _ORDER if one in found), None)
+        found = (one for one in map(gravest, self.changes.tools) if one is not None)
+        return min(found, key=rank, default=None)
 
     @property
     def drift(self) -> bool:
         """Whether any change is as grave as `fail_on`, or graver."""
         worst = self.worst
-        return worst is not None and _rank(worst) <= _rank(ChangeClass(self.fail_on))
+        return worst is not None and rank(worst) <= rank(ChangeClass(self.fail_on))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -84,18 +75,13 @@ def check_schema(
     model = workspace.model_row()
     with workspace.registry.read() as reader:
         champion = reader.champion(model.id)
-        taught = champion.tool_schema_id if champion else None
-        number = reader.tool_schema_by_id(taught).number if taught is not None else None
-    if champion is None or number is None:
+    taught = taught_schema(workspace, champion) if champion else None
+    if champion is None or taught is None:
         who = f"version {champion.number}, the champion, was" if champion else "there is no champion that was"
         raise WorkspaceError(
             f"{who} taught no tools: there is nothing to compare with",
             hint="run an update first: `adaptman schema register`, then `adaptman update run`",
         )
-    before = registered_schema(workspace, number)
-    changes = diff(before.document, document, renamed=renamed or {}, not_renamed=not_renamed)
-    return SchemaCheck(champion.number, number, origin, changes, fail_on, before.document, document)
-
-
-def _rank(one: ChangeClass) -> int:
-    return _ORDER.index(one)
+    before = taught.document
+    changes = diff(before, document, renamed=renamed or {}, not_renamed=not_renamed)
+    return SchemaCheck(champion.number, taught.row.number, origin, changes, fail_on, before, document)

@@ -48,7 +48,7 @@ def describe(
     """
     told = in_order(changes)
     names = max((len(tool.name) for tool in told if tool.status != "renamed"), default=0)
-    lines = [summary(changes)] if summary(changes) else []
+    lines = [line for line in [summary(changes)] if line]
     for tool in told:
         told_lines = _tool_lines(tool, min(names, _WIDEST), documents)
         # A value from a document may hold a line of its own, which must not look like one of ours.
@@ -62,7 +62,7 @@ def describe(
 def in_order(changes: ChangeSet) -> list[ToolChange]:
     """The tools that changed, by their gravest change; within a class as the documents have them."""
     told = [tool for tool in changes.tools if tool.status != "unchanged"]
-    return sorted(told, key=lambda tool: _rank(gravest(tool)))
+    return sorted(told, key=lambda tool: rank(gravest(tool)))
 
 
 def gravest(tool: ToolChange) -> ChangeClass | None:
@@ -70,7 +70,7 @@ def gravest(tool: ToolChange) -> ChangeClass | None:
     found = {change.change_class for change in tool.changes}
     if tool.status == "added":
         found.add(ChangeClass.HABIT)
-    return min(found, key=_rank, default=None)
+    return min(found, key=rank, default=None)
 
 
 def summary(changes: ChangeSet) -> str:
@@ -150,12 +150,13 @@ def _written(call: ToolCall) -> str:
     return f"{call.name}({', '.join(parts)})"
 
 
-def _rank(one: ChangeClass | None) -> int:
+def rank(one: ChangeClass | None) -> int:
+    """How grave a class is, the gravest first; what could not be decided is never taken for safe."""
     return _ORDER.index(one) if one in _ORDER else len(_ORDER)
 
 
 def _rank_of(change: Change) -> int:
-    return _rank(change.change_class)
+    return rank(change.change_class)
 
 
 def _is_told(change: Change) -> bool:
@@ -195,18 +196,21 @@ def _notes(tool: ToolChange) -> Iterator[str]:
 def _block(lines: Sequence[str]) -> list[str]:
     """A code block inside of a list; its fence is longer than any in the text."""
     plain = [_visible(line) for line in lines]
-    longest = max((len(run) for line in plain for run in re.findall(r"`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = max("```", *map(_fence, plain), key=len)
     return [f"  {fence}diff", *(f"  {line}" for line in plain), f"  {fence}"]
 
 
 def _code(text: str) -> str:
     """A code span, whatever stands in it."""
     plain = _visible(text)
-    longest = max((len(run) for run in re.findall(r"`+", plain)), default=0)
-    fence = "`" * (longest + 1)
+    fence = _fence(plain)
     pad = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{fence}{pad}{plain}{pad}{fence}"
+
+
+def _fence(text: str) -> str:
+    """One backquote more than stand together in the text."""
+    return "`" * (max(map(len, re.findall(r"`+", text)), default=0) + 1)
 
 
 # A backquote beside another would open or close another span than it seems.

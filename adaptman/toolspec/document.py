@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -114,7 +114,7 @@ class ToolDocument:
 
     def as_openai(self) -> list[dict[str, Any]]:
         """The tools in OpenAI's chat form; what the author wrote is never re-ordered."""
-        return [{"type": "function", "function": tool.as_function()} for tool in self.tools]
+        return as_openai(self.tools)
 
     def subset(self, names: Collection[str]) -> ToolDocument:
         """The document with only these tools, in the author's order; unknown names are left out."""
@@ -124,3 +124,8 @@ class ToolDocument:
 
 def _name_of(tool: dict[str, Any]) -> str:
     return str(tool["name"])
+
+
+def as_openai(tools: Iterable[Tool]) -> list[dict[str, Any]]:
+    """Tools in OpenAI's chat form; what their author wrote is never re-ordered."""
+    return [{"type": "function", "function": tool.as_function()} for tool in tools]

@@ -90,6 +90,11 @@ def examine(data: bytes, origin: str, document: ToolDocument | None) -> Iterator
         yield Examined(number, raw, example)
 
 
+def problem_of(error: ExampleError) -> str:
+    """What is wrong, without the file and the line, which stand at the head of the message."""
+    return error.message.partition(": ")[2] or error.message
+
+
 def call_of(entry: Any) -> ToolCall:
     """A call from an entry of `tool_calls` in the OpenAI form, its arguments a JSON text or an object.
 

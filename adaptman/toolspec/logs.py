@@ -6,12 +6,12 @@ A log is JSONL, a JSON list or one JSON object. Nothing is guessed: what is no w
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from adaptman.errors import ExampleError
 from adaptman.toolspec.document import ToolDocument
-from adaptman.toolspec.examples import Example, examine
+from adaptman.toolspec.examples import Example, examine, problem_of
 from adaptman.toolspec.jsontext import canonical_json, strict_loads
 
 _KEPT = ("role", "content", "tool_calls", "tool_call_id", "name")
@@ -40,6 +40,7 @@ def read_log(data: bytes, origin: str, document: ToolDocument | None = None) -> 
         ExampleError: the file is not JSON at all.
     """
     examples: dict[str, dict[str, Any]] = {}
+    taken: set[str] = set()
     problems: list[LogProblem] = []
     repeated = 0
     for number, record in _records(data, origin):
@@ -52,16 +53,16 @@ def read_log(data: bytes, origin: str, document: ToolDocument | None = None) -> 
                 if key in examples:
                     repeated += 1
                     continue
-                value = {**value, "id": _unique(value["id"] or f"record-{number}", examples)}
+                value = {**value, "id": _unique(value["id"] or f"record-{number}", taken)}
                 _check(value, document)
                 examples[key] = value
+                taken.add(value["id"])
         except ExampleError as error:
             problems.append(LogProblem(number, error.message))
     return ImportedLog(tuple(examples.values()), tuple(problems), repeated)
 
 
-def _unique(name: Any, examples: Mapping[str, Mapping[str, Any]]) -> str:
-    taken = {str(one["id"]) for one in examples.values()}
+def _unique(name: Any, taken: Collection[str]) -> str:
     text, count = str(name), 2
     while text in taken:
         text, count = f"{name}-{count}", count + 1
@@ -201,12 +202,8 @@ def _call(entry: Any) -> Any:
 def _text(parts: list[Any]) -> str:
     texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
     if len(texts) < len(parts) or not all(isinstance(text, str) for text in texts):
-        _refuse("a message with something else than text in it")
+        raise ExampleError("a message with something else than text in it")
     return "".join(map(str, texts))
-
-
-def _refuse(problem: str) -> NoReturn:
-    raise ExampleError(problem)
 
 
 def _check(value: Mapping[str, Any], document: ToolDocument | None) -> None:
@@ -215,4 +212,4 @@ def _check(value: Mapping[str, Any], document: ToolDocument | None) -> None:
         raise ExampleError("calls, but no tools shown")
     (found,) = examine(json.dumps(value).encode(), "log", document)
     if not isinstance(found.result, Example):
-        raise ExampleError(found.result.message.partition(": ")[2] or found.result.message)
+        raise ExampleError(problem_of(found.result))

@@ -144,8 +144,7 @@ class _Reader:
         whole = as_json_schema(self.resolved(schema))
         needed = body.get("required") is True
         inner = whole.get("properties") if isinstance(whole, dict) else None
-        plain = isinstance(inner, dict) and not _MORE & whole.keys()
-        if plain and isinstance(inner, dict) and not inner.keys() & properties.keys():
+        if isinstance(inner, dict) and not (_MORE & whole.keys() or inner.keys() & properties.keys()):
             properties.update(inner)
             listed = whole.get("required")
             required += listed if needed and isinstance(listed, list) else []

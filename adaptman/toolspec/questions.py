@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from adaptman.toolspec.document import ToolDocument
+from adaptman.toolspec.document import Tool, ToolDocument
 from adaptman.toolspec.examples import Example, call_of
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json
@@ -82,14 +82,21 @@ def suite_cases(examples: Sequence[Example], document: ToolDocument | None) -> I
                 "id": example.id,
                 "messages": list(example.messages[:-1]),
                 "tools": list(example.tools),
-                "accept": [_accepted(call, document) for call in calls],
+                "accept": [
+                    {"name": call.name, "arguments": accepted_arguments(call, _tool(call, document))}
+                    for call in calls
+                ],
             }
 
 
-def _accepted(call: ToolCall, document: ToolDocument | None) -> dict[str, Any]:
-    arguments = {name: [value] for name, value in call.arguments.items()}
-    tool = document.get(call.name) if document else None
+def _tool(call: ToolCall, document: ToolDocument | None) -> Tool | None:
+    return document.get(call.name) if document else None
+
+
+def accepted_arguments(call: ToolCall, tool: Tool | None) -> dict[str, list[Any]]:
+    """A call as a case accepts it: its values, and for what it leaves out the default, or nothing."""
+    found: dict[str, list[Any]] = {name: [value] for name, value in call.arguments.items()}
     for name, schema in tool.contract.schema.get("properties", {}).items() if tool else ():
-        if name not in arguments and isinstance(schema, dict) and "default" in schema:
-            arguments[name] = [schema["default"], ""]
-    return {"name": call.name, "arguments": arguments}
+        if name not in found and isinstance(schema, dict) and "default" in schema:
+            found[name] = [schema["default"], ""]
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 
 from adaptman.errors import ExampleError
 from adaptman.toolspec.document import ToolDocument
-from adaptman.toolspec.examples import call_of, examine
+from adaptman.toolspec.examples import call_of, examine, problem_of
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.migration import CallMigration, Step
@@ -82,7 +82,7 @@ def rewrite(data: bytes, origin: str, migration: CallMigration, new: ToolDocumen
 def _lines(data: bytes, origin: str, migration: CallMigration, new: ToolDocument) -> Iterator[RewrittenLine]:
     for found in examine(data, origin, None):
         if isinstance(found.result, ExampleError):
-            yield _needs(found.line, found.raw, _bare(found.result))
+            yield _needs(found.line, found.raw, problem_of(found.result))
             continue
         line = _Line(migration, new)
         try:
@@ -93,18 +93,13 @@ def _lines(data: bytes, origin: str, migration: CallMigration, new: ToolDocument
         data_now = found.raw if value is None else _dumped(value, found.raw)
         (checked,) = examine(data_now, origin, new)
         if isinstance(checked.result, ExampleError):
-            yield _needs(found.line, found.raw, _bare(checked.result), checked.result.hint)
+            yield _needs(found.line, found.raw, problem_of(checked.result), checked.result.hint)
         else:
             yield RewrittenLine(found.line, found.raw, data_now, tuple(line.steps))
 
 
 def _needs(line: int, raw: bytes, why: str, hint: str = "") -> RewrittenLine:
     return RewrittenLine(line, raw, None, needs=why, hint=hint)
-
-
-def _bare(error: ExampleError) -> str:
-    """The message without file and line, which stand beside it."""
-    return error.message.partition(": ")[2] or error.message
 
 
 def _dumped(value: Any, raw: bytes) -> bytes:
