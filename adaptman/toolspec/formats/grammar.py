@@ -1,14 +1,14 @@
-"""A layout of calls as a grammar: exactly the replies of so many calls of the tools shown.
+"""A layout of calls: their text, and as a grammar exactly the replies of so many calls of the tools shown.
 
-Written in llguidance's form of Lark, in which `%json` stands for the text of a JSON value that fits a schema
-and `<[7]>` for the token of that number (docs/syntax.md of github.com/guidance-ai/llguidance).
+The grammar is in llguidance's form of Lark, in which `%json` stands for the text of a JSON value that fits a
+schema and `<[7]>` for the token of that number (docs/syntax.md of github.com/guidance-ai/llguidance).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,19 @@ class Layout:
     between: str = "\n"
     end: str = ""
     in_json: bool = True
+
+    def written(self, names: Sequence[str], arguments: Sequence[str]) -> str:
+        """The text of calls, their names and arguments as they stand in it."""
+        calls = (
+            "".join({NAME: name, ARGUMENTS: given}.get(piece, piece) for piece in self.call)
+            for name, given in zip(names, arguments, strict=True)
+        )
+        return f"{self.begin}{self.between.join(calls)}{self.end}"
+
+    def in_text(self, calls: Sequence[tuple[str, Mapping[str, Any]]], text: Callable[[Any], str]) -> str:
+        """`written`, with arguments as `text` writes JSON, and names too where they stand within JSON."""
+        names = [text(name) if self.in_json else name for name, _ in calls]
+        return self.written(names, [text(arguments) for _, arguments in calls])
 
     def grammar(self, tools: Sequence[Mapping[str, Any]], count: int, special: Mapping[str, int]) -> str:
         """The replies of `count` calls of `tools`, each with its name and its JSON Schema `parameters`.

@@ -25,6 +25,7 @@ from adaptman.toolspec.formats.writing import json_text
 
 _OPEN = "<tool_call>"
 _CLOSE = "</tool_call>"
+_LAYOUT = Layout((f'{_OPEN}\n{{"name": ', NAME, ', "arguments": ', ARGUMENTS, f"}}\n{_CLOSE}"))
 _TAGS = re.compile(r"<(?=/?tool)")
 
 
@@ -47,7 +48,7 @@ class HermesFormat(OutputFormat):
         }
 
     def _written(self, calls: Sequence[ToolCall]) -> str:
-        return "\n".join(f"{_OPEN}\n{json_text(call._asdict(), _TAGS)}\n{_CLOSE}" for call in calls)
+        return self.layout.in_text(calls, lambda value: json_text(value, _TAGS))
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -57,8 +58,7 @@ class HermesFormat(OutputFormat):
     @property
     def layout(self) -> Layout:
         """A block for each call."""
-        head, middle = f'{_OPEN}\n{{"name": ', ', "arguments": '
-        return Layout((head, NAME, middle, ARGUMENTS, f"}}\n{_CLOSE}"))
+        return _LAYOUT
 
     def parse(self, text: str) -> Reply:
         """The calls in `text`; JSON outside of the tags is not a call."""

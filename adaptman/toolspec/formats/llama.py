@@ -18,6 +18,7 @@ from adaptman.toolspec.formats.writing import json_text
 
 _TAG = "<|python_tag|>"
 _BETWEEN = "; "
+_LAYOUT = Layout(('{"name": ', NAME, ', "parameters": ', ARGUMENTS, "}"), between=_BETWEEN)
 _MARKERS = re.compile(r"<(?=\|)")
 _HOW = f'{{"name": NAME, "parameters": {{...}}}}, several calls on one line with `{_BETWEEN}` between them'
 # Nothing but its place and its first key tells a call from other JSON: the first on a line.
@@ -44,13 +45,12 @@ class LlamaFormat(OutputFormat):
         }
 
     def _written(self, calls: Sequence[ToolCall]) -> str:
-        lines = ({"name": call.name, "parameters": call.arguments} for call in calls)
-        return _BETWEEN.join(json_text(line, _MARKERS) for line in lines)
+        return self.layout.in_text(calls, lambda value: json_text(value, _MARKERS))
 
     @property
     def layout(self) -> Layout:
         """An object for each call, all on one line."""
-        return Layout(('{"name": ', NAME, ', "parameters": ', ARGUMENTS, "}"), between=_BETWEEN)
+        return _LAYOUT
 
     def parse(self, text: str) -> Reply:
         """The calls in `text`; JSON that has not both a name and parameters is content."""

@@ -7,7 +7,7 @@ vllm/tool_parsers/mistral_tool_parser.py, which tells the two apart by the token
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,6 @@ _NAME = re.compile(r"[^\s\[\]{}]+")
 _CALL_ID = re.compile(r"(?:\[CALL_ID\][^\s\[\]{}]*)?\s*")
 
 
-def _list(calls: Sequence[ToolCall]) -> str:
-    return f"{_OPEN}[{', '.join(json_text(call._asdict(), _MARKERS) for call in calls)}]"
-
-
 def _read_list(text: str, begin: int) -> Block:
     values, end = read_json(text, blanks_end(text, begin), "[")
     reads = [call_of_json(value) for value in values]
@@ -46,14 +42,12 @@ def _read_list(text: str, begin: int) -> Block:
     return Block(tuple(read.call for read in reads if read.call is not None), tuple(problems), end)
 
 
-def _named(calls: Sequence[ToolCall]) -> str:
-    for call in calls:
-        if not _NAME.fullmatch(call.name):
-            raise ToolDocumentError(
-                f"the tool name `{call.name}` cannot be written in the output format `mistral-v11`",
-                hint="names in it hold no blanks, brackets or braces; choose another format",
-            )
-    return "".join(f"{_OPEN}{call.name}{_ARGS}{json_text(call.arguments, _MARKERS)}" for call in calls)
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ToolDocumentError(
+            f"the tool name `{name}` cannot be written in the output format `mistral-v11`",
+            hint="names in it hold no blanks, brackets or braces; choose another format",
+        )
 
 
 def _read_named(text: str, begin: int) -> Block:
@@ -72,7 +66,6 @@ def _read_named(text: str, begin: int) -> Block:
 class _Style:
     example: str
     layout: Layout
-    write: Callable[[Sequence[ToolCall]], str]
     blocks: Blocks
 
 
@@ -80,13 +73,11 @@ _OPENING = re.compile(re.escape(_OPEN))
 _LIST = _Style(
     f'{_OPEN}[{{"name": NAME, "arguments": {{...}}}}, ...]',
     Layout(('{"name": ', NAME, ', "arguments": ', ARGUMENTS, "}"), f"{_OPEN}[", ", ", "]"),
-    _list,
     Blocks(_OPENING, _read_list, "\n", stray=False),
 )
 _NAMED = _Style(
     f"{_OPEN}NAME{_ARGS}{{...}}",
     Layout((_OPEN, NAME, _ARGS, ARGUMENTS), between="", in_json=False),
-    _named,
     Blocks(_OPENING, _read_named, "\n", stray=False),
 )
 
@@ -120,7 +111,10 @@ class MistralFormat(OutputFormat):
         }
 
     def _written(self, calls: Sequence[ToolCall]) -> str:
-        return self.style.write(calls)
+        if not self.layout.in_json:
+            for call in calls:
+                _check_name(call.name)
+        return self.layout.in_text(calls, lambda value: json_text(value, _MARKERS))
 
     def parse(self, text: str) -> Reply:
         """The calls in `text`; a block that cannot be read ends with its line."""

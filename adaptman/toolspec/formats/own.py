@@ -75,25 +75,26 @@ class OwnFormat(OutputFormat):
     def markers(self) -> tuple[str, ...]:
         """Every word of the description that a call's text has."""
         told = self.description
-        return tuple(f"{told.begin} {told.end} {told.separator} {' '.join(self._pieces)}".split())
+        return tuple(f"{told.begin} {told.end} {told.separator} {' '.join(self._layout.call)}".split())
 
     @property
     def layout(self) -> Layout | None:
         """The description's, where arguments are JSON."""
+        return self._layout if self.description.arguments == "json" else None
+
+    @cached_property
+    def _layout(self) -> Layout:
         told = self.description
-        if told.arguments != "json":
-            return None
-        return Layout(self._pieces, told.begin, told.separator, told.end, in_json=False)
+        return Layout(_pieces(told.call), told.begin, told.separator, told.end, in_json=False)
 
     def spec(self) -> dict[str, Any]:
         """The description, and that it is one."""
         return {"kind": "own", **self.description.model_dump(mode="json")}
 
     def _written(self, calls: Sequence[ToolCall]) -> str:
-        told = self.description
-        return told.begin + told.separator.join(self._call(call) for call in calls) + told.end
+        return self._layout.written([call.name for call in calls], [self._arguments(call) for call in calls])
 
-    def _call(self, call: ToolCall) -> str:
+    def _arguments(self, call: ToolCall) -> str:
         if not _NAME.fullmatch(call.name):
             raise ToolDocumentError(
                 f"the tool name `{call.name}` cannot be written in the output format `{self.name}`",
@@ -104,8 +105,7 @@ class OwnFormat(OutputFormat):
             arguments = arguments_text(call.arguments, _NEVER)
         else:
             arguments = json_text(dict(call.arguments), _NEVER)
-        parts = {NAME: call.name, ARGUMENTS: self._hidden(arguments)}
-        return "".join(parts.get(piece, piece) for piece in self._pieces)
+        return self._hidden(arguments)
 
     def _hidden(self, text: str) -> str:
         """`text` without a marker in it: an own character of each is written as an escape."""
@@ -124,10 +124,6 @@ class OwnFormat(OutputFormat):
         """The description's, with one line of JSON for each tool, its keys in the author's order."""
         lines = [self._hidden(json_text(tool.get("function", tool), _NEVER)) for tool in tools]
         return self.description.system_prompt.replace(TOOLS, "\n".join(lines)) if tools else ""
-
-    @cached_property
-    def _pieces(self) -> tuple[str, ...]:
-        return _pieces(self.description.call)
 
     @cached_property
     def _blocks(self) -> Blocks:
@@ -156,7 +152,7 @@ class OwnFormat(OutputFormat):
     def _read_call(self, text: str, at: int) -> _CallRead:
         name = ""
         arguments: dict[str, Any] = {}
-        for piece in self._pieces:
+        for piece in self._layout.call:
             if piece == NAME:
                 found = _NAME.match(text, at)
                 if found is None:
