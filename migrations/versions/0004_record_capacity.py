@@ -37,6 +37,8 @@ def upgrade() -> None:
     if sa.inspect(op.get_bind()).has_table(KEPT):
         op.execute(f"INSERT INTO {TABLE} SELECT * FROM {KEPT}")
         op.drop_table(KEPT)
+        if not on_sqlite():  # the next row gets a number after those that came back
+            op.execute(f"SELECT setval('{TABLE}_id_seq', (SELECT max(id) FROM {TABLE}))")
         tell()
     protect()
 
@@ -100,7 +102,7 @@ def stamp(at: datetime) -> str:
 
 def protect() -> None:
     """Refuse every change of a row that is there, whoever asks."""
-    if op.get_bind().dialect.name == "sqlite":
+    if on_sqlite():
         for action in ("update", "delete"):
             refuse_on_sqlite(f"{TABLE}_no_{action}", action)
         # `INSERT OR REPLACE` would delete the row that is there.
@@ -115,6 +117,10 @@ def protect() -> None:
             f"CREATE TRIGGER {TABLE}_no_{action} BEFORE {action.upper()} ON {TABLE} "
             f"FOR EACH {each} EXECUTE FUNCTION registry_refuse_change()"
         )
+
+
+def on_sqlite() -> bool:
+    return op.get_bind().dialect.name == "sqlite"
 
 
 def refuse_on_sqlite(name: str, action: str) -> None:
