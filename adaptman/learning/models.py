@@ -7,9 +7,10 @@ import importlib.util
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from adaptman.errors import ModelError
 
@@ -108,6 +109,46 @@ def use_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+def hardware() -> dict[str, Any]:
+    """What torch computes with here: threads, and the instructions of the processor."""
+    import torch
+
+    return {"threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+class WeightDifference(NamedTuple):
+    """The weight that differs most between two sets; infinite where one of them lacks it or its shape."""
+
+    name: str
+    largest: float
+
+
+def weight_difference(one: Path, other: Path) -> WeightDifference:
+    """The largest absolute difference of a weight between the safetensors files of two directories.
+
+    Raises:
+        ModelError: they hold no weights.
+    """
+    before, after = _weights(one), _weights(other)
+    found = [WeightDifference(name, _distance(before, after, name)) for name in sorted({*before, *after})]
+    if not found:
+        raise ModelError(f"there are no weights in `{one}` and `{other}`")
+    return max(found, key=lambda each: each.largest)
+
+
+def _weights(directory: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    files = sorted(directory.glob("*.safetensors"))
+    return {name: value for path in files for name, value in load_file(path).items()}
+
+
+def _distance(before: Mapping[str, Tensor], after: Mapping[str, Tensor], name: str) -> float:
+    if name not in before or name not in after or before[name].shape != after[name].shape:
+        return math.inf
+    return float((before[name].float() - after[name].float()).abs().max())
 
 
 def load(base: Path, adapter: Path | None = None, *, precision: Precision = "fp32") -> LoadedModel:
