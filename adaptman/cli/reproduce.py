@@ -1,4 +1,4 @@
-"""`adaptman reproduce`: train a version once more, and compare."""
+"""`adaptman reproduce`: make a version once more, and compare."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @json_option
 @pass_app
 def reproduce(app: App, number: int, as_json: bool) -> None:
-    """Train version N once more, and compare the weights with its own.
+    """Make version N once more, and compare the weights with its own.
 
-    Replay and training run in a scratch folder, from what is on record; nothing is recorded. Exit code 0 when
-    both come out byte for byte, else 1.
+    Replay and training (or the fold) run in a scratch folder, from what is on record; nothing is recorded.
+    Exit code 0 when all comes out byte for byte, else 1.
     """
     from adaptman.cli._progress import TerminalProgress
     from adaptman.lifecycle.reproduce import reproduce_version
@@ -44,7 +44,7 @@ def _text(done: Reproduction) -> str:
     environment = "not on record" if done.environment is None else ", ".join(done.environment) or "as it was"
     facts = [
         ("replay", _compared(done.replay) if done.replay else "none"),
-        ("adapter", _compared(done.adapter)),
+        ("weights", _compared(done.weights)),
         ("environment", environment),
     ]
     return f"{head}\n{pairs(facts)}"

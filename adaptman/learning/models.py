@@ -7,7 +7,7 @@ import importlib.util
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -218,6 +218,24 @@ def export_merged(base: Path, adapter: Path | None, target: Path) -> None:
     """Write base and adapter as one checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
     loaded = load(base, adapter)
     save(loaded.model, loaded.tokenizer, target)
+
+
+def logits_of(base: Path, adapter: Path | None, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The logits of each row of token ids, [tokens, vocabulary] in fp32; an adapter is switched on beside the
+    frozen weights, and not merged into them."""
+    import torch
+
+    model: Any = load(base).model if adapter is None else load_trainable(base, adapter)
+    model.eval()
+    with torch.inference_mode():
+        return [model(input_ids=torch.tensor([row])).logits[0].float() for row in rows]
+
+
+def largest_difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """The largest absolute difference of any two logits; NaN where one of them is."""
+    import torch
+
+    return float(torch.stack([(a - b).abs().max() for a, b in zip(before, after, strict=True)]).max())
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

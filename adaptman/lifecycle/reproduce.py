@@ -1,4 +1,4 @@
-"""Run the training of a version once more, and compare what comes out with what is on record."""
+"""Make a version once more, by training or folding, and compare what comes out with what is on record."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from adaptman.artifacts.store import ObjectStore
 from adaptman.errors import ReproductionError
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.fold import is_folded, merge
 from adaptman.lifecycle.lease import Watched, held
-from adaptman.lifecycle.plan import UpdatePlan, recorded_plan
+from adaptman.lifecycle.plan import recorded_plan
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.rendering import changed, compare_rendering, probe_of
 from adaptman.lifecycle.replay import replay_of
@@ -42,14 +43,15 @@ class Compared:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out when version `number` was trained once more."""
+    """What came out when version `number` was made once more."""
 
     number: int
-    adapter: Compared
+    weights: Compared
+    """The adapter; the checkpoint, where it is one of its own."""
     replay: Compared | None
     """The samples drawn once more; None for an update without replay."""
     difference: WeightDifference | None
-    """None where the adapters are identical, or the one on record was removed from the store."""
+    """None where the weights are identical, or those on record were removed from the store."""
     environment: tuple[str, ...] | None
     """What has another value now than then: `torch 2.9 → 2.10`; None where nothing is on record."""
     rendering: str
@@ -57,15 +59,15 @@ class Reproduction:
 
     @property
     def identical(self) -> bool:
-        """The replay and the adapter both."""
-        return self.adapter.same and (self.replay is None or self.replay.same)
+        """The replay and the weights both."""
+        return self.weights.same and (self.replay is None or self.replay.same)
 
     @property
     def told(self) -> str:
         """What differs, in one line; "" where nothing does."""
         parts = ["the replay drawn now is another"] if self.replay and not self.replay.same else []
-        if not self.adapter.same:
-            parts.append(f"the adapter trained now is another{self._distance}")
+        if not self.weights.same:
+            parts.append(f"the weights made now are others{self._distance}")
         return f"version {self.number} is not reproduced: {' and '.join(parts)}" if parts else ""
 
     @property
@@ -74,7 +76,7 @@ class Reproduction:
             return ""
         if math.isinf(self.difference.largest):
             return f": `{self.difference.name}` is of another shape, or missing"
-        return f", by at most {self.difference.largest:.2g} in a weight (`{self.difference.name}`)"
+        return f", by at most {self.difference.largest:.2g} (`{self.difference.name}`)"
 
     @property
     def way_out(self) -> str:
@@ -101,7 +103,7 @@ class Reproduction:
         return {
             "version": self.number,
             "identical": self.identical,
-            "adapter": asdict(self.adapter),
+            "weights": asdict(self.weights),
             "replay": asdict(self.replay) if self.replay else None,
             "difference": self.difference._asdict() if self.difference else None,
             "environment": None if self.environment is None else list(self.environment),
@@ -110,7 +112,7 @@ class Reproduction:
 
 
 def reproduce_version(workspace: Workspace, number: int, *, progress: Progress | None = None) -> Reproduction:
-    """Train version `number` once more, from the record, and compare. Nothing is recorded.
+    """Train or fold version `number` once more, from the record, and compare. Nothing is recorded.
 
     The replay is drawn once more, too. Where it comes out otherwise, the training goes on with the set on
     record as long as that is kept, so that each of the two is compared by itself. As many threads are used as
@@ -118,8 +120,8 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
 
     Raises:
         NotFoundError: there is no such version.
-        ModelError: it was not trained, or has no weights.
-        CollectedError: the adapter of its parent was removed from the store.
+        ModelError: it was neither trained nor folded, or has no weights.
+        CollectedError: the weights of its parent were removed from the store.
         BusyError: somebody else is at work on the model line.
         TrainingError, ExampleError, ToolDocumentError: it cannot be trained as it was.
         ArtifactError: an artifact is missing or damaged.
@@ -129,37 +131,55 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
         watched = Watched(progress or Silent(), hold)
         with workspace.registry.read() as reader:
             version = reader.version(model.id, number)
-        plan = recorded_plan(workspace, version)
         engine.check_weights(version)
         _use_threads(workspace, version)
         runs = workspace.settings.home / "runs"
         runs.mkdir(parents=True, exist_ok=True)
         # Named like the folder of a run, so that gc finds what a kill has left.
         with TemporaryDirectory(prefix="reproduce-", suffix=f"-v{number}", dir=runs) as folder:
-            return _reproduced(workspace, plan, version, Path(folder), watched)
+            again = _fold_again if is_folded(version) else _train_again
+            return again(workspace, version, Path(folder), watched)
 
 
-def _reproduced(
-    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, folder: Path, progress: Progress
+def _train_again(
+    workspace: Workspace, version: ModelVersion, folder: Path, progress: Progress
 ) -> Reproduction:
+    plan = recorded_plan(workspace, version)
     drawn = replay_of(workspace, plan, probe_of(workspace, version), folder, progress)
     replay = _compared_replay(workspace, version, drawn)
     if replay is not None and not replay.same:
         drawn = _recorded_replay(workspace, replay.recorded, folder) or drawn
     trained = train(workspace, plan, drawn, folder, progress)
+    return _compared(workspace, version, trained.adapter, replay)
+
+
+def _fold_again(
+    workspace: Workspace, version: ModelVersion, folder: Path, progress: Progress
+) -> Reproduction:
     with workspace.registry.read() as reader:
-        recorded, gone = reader.adapter(version.adapter_id or 0).tree_digest, reader.is_collected(version)
+        source = reader.version_by_id(version.parent_id or 0)
+    made = folder / "folded"
+    merge(workspace, source, made, progress)
+    return _compared(workspace, version, made, None)
+
+
+def _compared(
+    workspace: Workspace, version: ModelVersion, made: Path, replay: Compared | None
+) -> Reproduction:
+    with workspace.registry.read() as reader:
+        own = reader.adapter(version.adapter_id).tree_digest if version.adapter_id else version.base_digest
+        gone = reader.is_collected(version)
     # A store of its own: what was only made to be compared is not kept.
-    adapter = Compared(recorded, ObjectStore(folder / "objects").put_tree(trained.adapter))
+    weights = Compared(own, ObjectStore(made.parent / "objects").put_tree(made))
     difference = None
-    if not adapter.same and not gone:
+    if not weights.same and not gone:
         from adaptman.learning import models
 
-        difference = models.weight_difference(workspace.store.checkout(recorded), trained.adapter)
+        difference = models.weight_difference(workspace.store.checkout(own), made)
     then = _environment_then(version)
     return Reproduction(
         version.number,
-        adapter,
+        weights,
         replay,
         difference,
         None if not then else changed(then, training_environment()),

@@ -17,12 +17,12 @@ def test_identical(terminal: Terminal) -> None:
     short = tiny_lines().digest[:12]
     told = terminal.ok("reproduce", "2")
     assert re.fullmatch(
-        rf"version 2 is reproduced\nreplay       identical, \w{{12}}\nadapter      identical, {short}\n"
+        rf"version 2 is reproduced\nreplay       identical, \w{{12}}\nweights      identical, {short}\n"
         r"environment  as it was\n",
         told,
     )
     shown = terminal.json("reproduce", "2")
-    assert (shown["identical"], shown["adapter"]["now"]) == (True, tiny_lines().digest)
+    assert (shown["identical"], shown["weights"]["now"]) == (True, tiny_lines().digest)
 
 
 def test_otherwise(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,5 @@ def test_otherwise(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     result = terminal.run("reproduce", "2")
     assert result.exit_code == 1
     assert result.stdout.startswith("version 2 came out otherwise\n")
-    assert (
-        "error: version 2 is not reproduced: the adapter trained now is another, by at most" in result.stderr
-    )
+    assert "error: version 2 is not reproduced: the weights made now are others, by at most" in result.stderr
     assert "\n\nhint: " in result.stderr

@@ -24,7 +24,7 @@ def test_the_same_again(updated: TinyLine) -> None:
     objects = {one.digest for one in updated.workspace.store.objects()}
     done = reproduce_version(updated.workspace, CANDIDATE, progress=progress)
     done.check()
-    assert (done.identical, done.adapter.now, done.difference) == (True, tiny_lines().digest, None)
+    assert (done.identical, done.weights.now, done.difference) == (True, tiny_lines().digest, None)
     assert done.replay is not None
     assert done.replay.same
     assert (done.environment, done.rendering, progress.phases) == ((), "", ["replay", "training"])
@@ -56,13 +56,13 @@ def _disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_weights(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
     _disturbed(monkeypatch)
     done = reproduce_version(updated.workspace, CANDIDATE)
-    assert not done.adapter.same
+    assert not done.weights.same
     assert done.replay is not None
     assert done.replay.same
     assert done.difference is not None
     assert 0 < done.difference.largest < 1e-4
     with pytest.raises(
-        ReproductionError, match=r"the adapter trained now is another, by at most .*lora_"
+        ReproductionError, match=r"the weights made now are others, by at most .*lora_"
     ) as told:
         done.check()
     assert "all that is on record of the environment is as it was" in told.value.hint
@@ -101,7 +101,7 @@ def test_another_replay(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(reproduce, "replay_of", otherwise)
     done = reproduce_version(updated.workspace, CANDIDATE)
     assert done.replay is not None
-    assert (done.identical, done.replay.same, done.adapter.same) == (False, False, True)
+    assert (done.identical, done.replay.same, done.weights.same) == (False, False, True)
     assert done.told == "version 2 is not reproduced: the replay drawn now is another"
 
 
