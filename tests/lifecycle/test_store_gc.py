@@ -173,7 +173,7 @@ class TestAfterwards:
         day = f"{robbed.clock.now:%Y-%m-%d}"
         assert f"version `2` were removed by gc on {day}" in caught.value.message
         assert "refused for 30 days" in caught.value.message
-        assert "train it anew" in caught.value.hint
+        assert "make it anew" in caught.value.hint
         for step in (
             lambda: robbed.workspace.registry.write(
                 lambda writer: writer.mark_evaluated(robbed.version(2).id)
