@@ -155,28 +155,38 @@ class VersionsWriter(WriterBase):
         self,
         version_id: int,
         *,
-        adapter_id: int,
+        adapter_id: int | None,
         replay_set_id: int | None,
         curves_digest: str | None,
         summary: dict[str, Any],
         rendering_digest: str | None = None,
+        checkpoint_digest: str | None = None,
     ) -> ModelVersion:
-        """The version has weights now: `training → trained`.
+        """The version has weights now, an adapter or a checkpoint of its own: `training → trained`.
 
         Raises:
             IllegalTransitionError: it is not in training.
+            InvalidRecordError: it has neither, or both.
         """
         version = self.version_by_id(version_id)
         model = self.model_by_id(version.model_id)
-        adapter = self.adapter(adapter_id)
+        if (adapter_id is None) == (checkpoint_digest is None):
+            raise InvalidRecordError("a trained version has an adapter or a checkpoint of its own")
+        adapter = self.adapter(adapter_id) if adapter_id is not None else None
         if replay_set_id is not None:
             _same_model(model, self.replay_set(replay_set_id), "replay set")
         self._move(version, VersionState.TRAINED)
         version.adapter_id, version.replay_set_id = adapter_id, replay_set_id
         version.curves_digest, version.summary = curves_digest, plain(summary)
         version.rendering_digest = rendering_digest
+        version.base_digest = checkpoint_digest or version.base_digest
         version.finished_at = self._clock()
-        told = {"adapter_digest": adapter.tree_digest, "replay_set_id": replay_set_id, "summary": summary}
+        told = {
+            "adapter_digest": adapter.tree_digest if adapter else None,
+            "base_digest": version.base_digest,
+            "replay_set_id": replay_set_id,
+            "summary": summary,
+        }
         event = self._record("version.trained", subject_of(model, version), told, model_id=model.id)
         self._tell(event, "version.trained", outbox.trained_payload(self, model, version, self._actor))
         return version

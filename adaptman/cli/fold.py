@@ -19,7 +19,7 @@ def fold(app: App, number: int | None, text: str, as_json: bool) -> None:
     Version N, by default the champion, becomes a new version that computes the same and has no adapter. Once
     it is champion, updates go on from it with an empty one. It is evaluated and promoted like any other; over
     the champion that it was folded from no gain is asked of it. Refused where a logit differs by more than
-    0.001 on the examples that were learned.
+    0.01 on the examples that were learned.
     """
     from adaptman.cli._progress import TerminalProgress
     from adaptman.lifecycle.fold import fold_version

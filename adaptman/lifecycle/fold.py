@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from registry.tables import Model, ModelVersion
     from registry.writer import Writer
 
-TOLERANCE = 1e-3
-"""The largest difference of a logit that rounding may make: it changes a probability by a thousandth."""
+TOLERANCE = 0.01
+"""The largest difference of a logit that rounding may make: it changes a probability by a hundredth of it."""
 PROBES = 16
 PROBE_TOKENS = 96
 """Of each probe the last so many tokens are read: documents of tools begin alike."""

@@ -212,7 +212,7 @@ def _record_candidate(
     from adaptman.learning.rendering import libraries
 
     store = workspace.store
-    tree = store.put_tree(trained.adapter)
+    tree, is_whole = store.put_tree(trained.adapter), plan.recipe.adapter == "full"
     size = sum(entry.size for entry in store.tree(tree).values())
     curves = store.put_bytes(json.dumps({"series": trained.curves}).encode())
     replayed = store.put_bytes(replay.to_bytes()) if replay else None
@@ -231,7 +231,8 @@ def _record_candidate(
             ).id
         return writer.finish_training(
             version.id,
-            adapter_id=writer.add_adapter(tree_digest=tree, size_bytes=size).id,
+            adapter_id=None if is_whole else writer.add_adapter(tree_digest=tree, size_bytes=size).id,
+            checkpoint_digest=tree if is_whole else None,
             replay_set_id=replay_id,
             curves_digest=curves,
             summary={

@@ -33,6 +33,15 @@ def test_a_fold_is_a_run_without_children(mirror: Mirror, objects: Objects) -> N
     assert "adaptman.adapter_digest" not in run["tags"]
 
 
+def test_an_update_of_all_weights_is_told_without_them(mirror: Mirror, objects: Objects) -> None:
+    row = objects.trained(2, replay=False)
+    row = row._replace(payload={**row.payload, "adapter_digest": None})
+    for one in (payloads.base(), row):
+        mirror.deliver(one.kind, one.key, one.payload)
+    names = {run["name"] for run in census(mirror.client)["runs"]}
+    assert names == {"base", "update → v2", "training"}
+
+
 def test_verified(tmp_path: Path, empty_database: Path) -> None:
     with workspace_with(tmp_path / "home", empty_database) as workspace:
         with workspace.registry.read() as reader:

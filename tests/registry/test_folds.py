@@ -85,3 +85,23 @@ def test_its_checkpoint_may_be_removed_and_made_once_more(registry: Registry, li
     with registry.read() as reader:
         assert reader.gone() == frozenset()
         reader.check_kept(folded)
+
+
+def test_a_trained_version_may_be_a_checkpoint_of_its_own(registry: Registry, line: Line) -> None:
+    begun = registry.write(lambda writer: start(writer, line.id))
+    assert begun.base_digest == digest("base")
+    own = {"adapter_id": None, "checkpoint_digest": digest("whole")}
+    made = registry.write(lambda writer: finish(writer, begun, **own))
+    with registry.read() as reader:
+        event, told = reader.events()[-1], reader.outbox_rows("version.trained")[-1]
+        assert reader.verify_tables().ok
+    assert (made.base_digest, made.adapter_id, made.has_own_checkpoint) == (digest("whole"), None, True)
+    for payload in (event.payload, told.payload):
+        assert (payload["base_digest"], payload["adapter_digest"]) == (digest("whole"), None)
+
+
+@pytest.mark.parametrize("own", [{"adapter_id": None}, {"checkpoint_digest": digest("whole")}])
+def test_it_has_one_kind_of_weights(registry: Registry, line: Line, own: dict[str, str | None]) -> None:
+    begun = registry.write(lambda writer: start(writer, line.id))
+    with pytest.raises(InvalidRecordError, match="an adapter or a checkpoint"):
+        registry.write(lambda writer: finish(writer, begun, **own))
