@@ -11,6 +11,7 @@
     ├── ModelError                a checkpoint that cannot be loaded, converted or exported
     ├── RenderingError            a version was trained to read other bytes than are rendered today
     ├── TrainingError             replay or fine-tuning cannot go on
+    ├── ReproductionError         a training that is run again ends otherwise than it did
     ├── BusyError                 somebody else holds the model line
     ├── SignatureError            a key that cannot be used, or an envelope that is none
     ├── LineageError              MLflow cannot be told, or disagrees
@@ -73,6 +74,10 @@ class RenderingError(AdaptmanError):
 
 class TrainingError(AdaptmanError):
     """Replay or fine-tuning cannot go on."""
+
+
+class ReproductionError(AdaptmanError):
+    """A training that is run again ends otherwise than it did."""
 
 
 class BusyError(AdaptmanError):

@@ -103,6 +103,19 @@ class Policy(BaseModel):
             return own or common
         return common.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
+    def without_gain(self) -> Policy:
+        """The same policy for a candidate that has learned nothing new: no suite is asked for a gain."""
+
+        def none_asked(rules: Mapping[Any, Rule]) -> dict[Any, Rule]:
+            return {
+                name: rule if rule.gain is None else rule.model_copy(update={"gain": None})
+                for name, rule in rules.items()
+            }
+
+        own = {name: getattr(self, name) for name in Policy.model_fields}
+        changes = {"rules": none_asked(self.rules), "overrides": none_asked(self.overrides)}
+        return Policy.model_validate({**own, **changes})
+
 
 def _without(told: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if key != name}

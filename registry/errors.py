@@ -8,7 +8,7 @@ RegistryError                   exit code 1
 ├── AlreadyExistsError          the name is taken
 ├── InvalidRecordError          a value that must not be recorded
 ├── IllegalTransitionError      the version cannot go from this state to that one
-├── CollectedError              the version's adapter was removed from the store
+├── CollectedError              the version's weights were removed from the store
 ├── PromotionError              the version cannot become champion
 │   ├── NotPassedError          the gate has not passed it
 │   ├── StaleDecisionError      it was judged against another champion than today's
@@ -90,12 +90,12 @@ class IllegalTransitionError(RegistryError):
 
 
 class CollectedError(RegistryError):
-    """The version's adapter was removed from the store by `adaptman store gc`."""
+    """The version's weights were removed from the store by `adaptman store gc`."""
 
     def __init__(self, number: int, at: datetime, reason: str) -> None:
         super().__init__(
-            f"the adapter of version `{number}` was removed by gc on {at:%Y-%m-%d} ({reason})",
-            hint="run the same update again to train it anew: `adaptman version show "
+            f"the weights of version `{number}` were removed by gc on {at:%Y-%m-%d} ({reason})",
+            hint="run the same update, or fold, again to make it anew: `adaptman version show "
             f"{number}` tells what it was made from",
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
 from registry.tables import (
@@ -24,8 +24,8 @@ from registry.tables import (
     ToolSchema,
 )
 
-TREES = frozenset({"base checkpoint", "adapter"})
-OF_A_VERSION = frozenset({"adapter", "replay set"})
+TREES = frozenset({"base checkpoint", "checkpoint", "adapter"})
+OF_A_VERSION = frozenset({"adapter", "checkpoint", "replay set"})
 """Roles of the objects that only the version that names them needs."""
 
 
@@ -78,7 +78,10 @@ def _of_versions(session: Session, names: dict[int, str]) -> Iterator[NamedObjec
     loose = {("adapter", one) for one in adapters} | {("replay set", one) for one in replays}
     for version in session.exec(select(ModelVersion)):
         subject = f"version/{names[version.model_id]}/{version.number}"
-        yield NamedObject(version.base_digest, "base checkpoint", subject)
+        if version.has_own_checkpoint:
+            yield NamedObject(version.base_digest, "checkpoint", subject, version.id)
+        else:
+            yield NamedObject(version.base_digest, "base checkpoint", subject)
         if version.curves_digest is not None:
             yield NamedObject(version.curves_digest, "curves", subject)
         if version.rendering_digest is not None:
@@ -126,11 +129,12 @@ def removals(session: Session) -> dict[str, datetime]:
 
 
 def gone(session: Session) -> frozenset[str]:
-    """Adapters and replay sets that were removed, and that no version has made once more since."""
+    """What was removed of versions (`OF_A_VERSION`), and that no version has made once more since."""
     removed = removals(session)
     found: set[str] = set()
     for digest, key in (
         (Adapter.tree_digest, col(ModelVersion.adapter_id) == Adapter.id),
+        (ModelVersion.base_digest, _has_own_checkpoint()),
         (ReplaySet.object_digest, col(ModelVersion.replay_set_id) == ReplaySet.id),
     ):
         made: Any = select(digest, func.max(ModelVersion.finished_at)).where(key).group_by(digest)
@@ -140,16 +144,26 @@ def gone(session: Session) -> frozenset[str]:
     return frozenset(found)
 
 
-def collected_adapter(session: Session, version: ModelVersion) -> Collected | None:
-    """The record that the version's adapter was removed; None if it is there, or was made once more since."""
-    if version.adapter_id is None:
+def _has_own_checkpoint() -> ColumnElement[bool]:
+    """`ModelVersion.has_own_checkpoint`, as a condition."""
+    made = col(ModelVersion.parent_id).is_not(None) & col(ModelVersion.finished_at).is_not(None)
+    return made & col(ModelVersion.adapter_id).is_(None)
+
+
+def collected_weights(session: Session, version: ModelVersion) -> Collected | None:
+    """The record that the version's adapter, or its own checkpoint, was removed; None if it is there, or was
+    made once more since."""
+    if version.adapter_id is not None:
+        same = col(ModelVersion.adapter_id) == version.adapter_id
+        digest: Any = select(Adapter.tree_digest).where(Adapter.id == version.adapter_id).scalar_subquery()
+    elif version.has_own_checkpoint:
+        same = _has_own_checkpoint() & (col(ModelVersion.base_digest) == version.base_digest)
+        digest = version.base_digest
+    else:
         return None
-    digest = select(Adapter.tree_digest).where(Adapter.id == version.adapter_id).scalar_subquery()
     query = select(Collected).where(Collected.object_digest == digest).order_by(col(Collected.id).desc())
     newest = session.exec(query.limit(1)).one_or_none()
     if newest is None:
         return None
-    made = session.exec(
-        select(func.max(ModelVersion.finished_at)).where(ModelVersion.adapter_id == version.adapter_id)
-    ).one()
+    made = session.exec(select(func.max(ModelVersion.finished_at)).where(same)).one()
     return newest if made is None or newest.at >= made else None

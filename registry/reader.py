@@ -134,6 +134,10 @@ class Reader:
             found.append(self.version_by_id(found[-1].parent_id))
         return found[::-1]
 
+    def checkpoint_of(self, version: ModelVersion) -> ModelVersion:
+        """The version whose checkpoint lies under the adapter of `version`; itself, where it has none."""
+        return next(one for one in reversed(self.ancestry(version)) if one.adapter_id is None)
+
     def latest_move(self, model_id: int) -> ChampionMove | None:
         """The last time that the champion moved."""
         query = select(ChampionMove).where(ChampionMove.model_id == model_id)
@@ -337,7 +341,7 @@ class Reader:
         return objects.removals(self._session)
 
     def gone(self) -> frozenset[str]:
-        """Adapters and replay sets that were removed from the store and not made once more since."""
+        """What was removed of versions from the store, and not made once more since."""
         return objects.gone(self._session)
 
     def last_happened(self) -> dict[str, datetime]:
@@ -345,20 +349,20 @@ class Reader:
         return objects.last_happened(self._session)
 
     def is_collected(self, version: ModelVersion) -> bool:
-        """Whether the version's adapter was removed from the store, and not made once more since."""
-        return self.collected_adapter(version) is not None
+        """Whether the version's weights were removed from the store, and not made once more since."""
+        return self.collected_weights(version) is not None
 
-    def collected_adapter(self, version: ModelVersion) -> Collected | None:
-        """The record of the removal of the version's adapter; None where it is kept, or there is none."""
-        return objects.collected_adapter(self._session, version)
+    def collected_weights(self, version: ModelVersion) -> Collected | None:
+        """The record of the removal of the version's weights; None where they are kept, or it has none."""
+        return objects.collected_weights(self._session, version)
 
     def check_kept(self, version: ModelVersion) -> None:
-        """Nothing, while the version's adapter is kept; the base version has none to lose.
+        """Nothing, while the version's weights are kept; the base version has none to lose.
 
         Raises:
-            CollectedError: it was removed from the store; says when and why.
+            CollectedError: they were removed from the store; says when and why.
         """
-        gone = self.collected_adapter(version)
+        gone = self.collected_weights(version)
         if gone is not None:
             raise CollectedError(version.number, gone.at, gone.reason)
 

@@ -137,7 +137,10 @@ class Suite(Record, table=True):
 
 
 class ModelVersion(Record, table=True):
-    """One version of a model line. A base version has no recipe, no adapter and no parent."""
+    """One version of a model line. A base version has no recipe, no adapter and no parent.
+
+    `base_digest` is the checkpoint under its adapter; without an adapter, the checkpoint that it is itself.
+    """
 
     __tablename__ = "model_version"
     __table_args__ = (
@@ -174,6 +177,12 @@ class ModelVersion(Record, table=True):
     reason: str = Field(default="", sa_type=Words)
     created_at: datetime = Field(sa_type=UTCDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+    @property
+    def has_own_checkpoint(self) -> bool:
+        """Whether its weights are a checkpoint that was made for it, in place of an adapter."""
+        made = self.parent_id is not None and self.finished_at is not None
+        return made and self.adapter_id is None
 
 
 class SuiteRun(Record, table=True):

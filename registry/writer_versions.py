@@ -114,32 +114,79 @@ class VersionsWriter(WriterBase):
         self._champion_moved(model, version, None, cause="init")
         return version
 
+    def add_folded_version(
+        self, model_id: int, *, parent_id: int, base_digest: str, summary: dict[str, Any], note: str = ""
+    ) -> ModelVersion:
+        """The parent's weights as a checkpoint of its own, `trained` at once, and taught what the parent was.
+
+        Raises:
+            NotFoundError: there is no such parent.
+            InvalidRecordError: the parent has no adapter, no weights, or belongs to another line.
+            CollectedError: the parent's adapter was removed from the store.
+        """
+        model, parent = self.model_by_id(model_id), self.version_by_id(parent_id)
+        self._check_parent(model, parent)
+        if parent.adapter_id is None:
+            raise InvalidRecordError(f"version `{parent.number}` has no adapter: there is nothing to fold")
+        now = self._clock()
+        version = self._add(
+            ModelVersion(
+                model_id=model_id,
+                number=self._next_number(model_id),
+                parent_id=parent_id,
+                state=VersionState.TRAINED,
+                base_digest=said("base_digest", base_digest),
+                tool_schema_id=parent.tool_schema_id,
+                output_format_id=parent.output_format_id,
+                rendering_digest=parent.rendering_digest,
+                summary=plain(summary),
+                note=note,
+                author=self._actor,
+                created_at=now,
+                finished_at=now,
+            )
+        )
+        told = {"parent": parent.number, "base_digest": version.base_digest, "summary": summary}
+        event = self._record("version.folded", subject_of(model, version), told, model_id=model_id)
+        self._tell(event, "version.trained", outbox.trained_payload(self, model, version, self._actor))
+        return version
+
     def finish_training(
         self,
         version_id: int,
         *,
-        adapter_id: int,
+        adapter_id: int | None,
         replay_set_id: int | None,
         curves_digest: str | None,
         summary: dict[str, Any],
         rendering_digest: str | None = None,
+        checkpoint_digest: str | None = None,
     ) -> ModelVersion:
-        """The version has weights now: `training → trained`.
+        """The version has weights now, an adapter or a checkpoint of its own: `training → trained`.
 
         Raises:
             IllegalTransitionError: it is not in training.
+            InvalidRecordError: it has neither, or both.
         """
         version = self.version_by_id(version_id)
         model = self.model_by_id(version.model_id)
-        adapter = self.adapter(adapter_id)
+        if (adapter_id is None) == (checkpoint_digest is None):
+            raise InvalidRecordError("a trained version has an adapter or a checkpoint of its own")
+        adapter = self.adapter(adapter_id) if adapter_id is not None else None
         if replay_set_id is not None:
             _same_model(model, self.replay_set(replay_set_id), "replay set")
         self._move(version, VersionState.TRAINED)
         version.adapter_id, version.replay_set_id = adapter_id, replay_set_id
         version.curves_digest, version.summary = curves_digest, plain(summary)
         version.rendering_digest = rendering_digest
+        version.base_digest = checkpoint_digest or version.base_digest
         version.finished_at = self._clock()
-        told = {"adapter_digest": adapter.tree_digest, "replay_set_id": replay_set_id, "summary": summary}
+        told = {
+            "adapter_digest": adapter.tree_digest if adapter else None,
+            "base_digest": version.base_digest,
+            "replay_set_id": replay_set_id,
+            "summary": summary,
+        }
         event = self._record("version.trained", subject_of(model, version), told, model_id=model.id)
         self._tell(event, "version.trained", outbox.trained_payload(self, model, version, self._actor))
         return version

@@ -40,6 +40,8 @@ COMMANDS: dict[str, Entry] = {
     "history": Entry("history", "Show every version's results on every suite."),
     "bisect": Entry("bisect", "Find the version that broke or mended a case."),
     "version": Entry("version", "List versions; show, render, trace, export, sign, verify or discard one."),
+    "fold": Entry("fold", "Merge a version's adapter into a checkpoint of its own."),
+    "reproduce": Entry("reproduce", "Make version N once more, and compare the weights with its own."),
     "log": Entry("log", "Show the registry's events."),
     "db": Entry("db", "Migrate and check the registry's database."),
     "policy": Entry("policy", "Show, check and try promotion policies, and explain decisions."),

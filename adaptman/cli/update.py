@@ -135,10 +135,14 @@ def plan_text(made: UpdatePlan) -> str:
             ("suites", suites),
             (
                 "recipe",
-                f"{made.recipe.steps} steps, lr {made.recipe.lr:g}, LoRA rank {made.recipe.lora.rank}",
+                f"{made.recipe.steps} steps, lr {made.recipe.lr:g}, {_trained_text(made)}",
             ),
         ]
     )
+
+
+def _trained_text(made: UpdatePlan) -> str:
+    return "all weights" if made.recipe.adapter == "full" else f"LoRA rank {made.recipe.lora.rank}"
 
 
 def _format_text(made: UpdatePlan) -> str:

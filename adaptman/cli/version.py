@@ -166,6 +166,8 @@ def export(app: App, number: int, target: Path, merged: bool) -> None:
     done = export_version(app.workspace(), number, target, merged=merged)
     loader = "AutoModelForCausalLM.from_pretrained" if merged else "PeftModel.from_pretrained"
     click.echo(f"version {done.number} is in {done.target}; load it with {loader}")
+    if not merged and done.base > 1:
+        click.echo(f"the adapter's base is version {done.base}, which `--merged` exports whole")
 
 
 @version.command()
@@ -300,6 +302,7 @@ def _ingredients(details: VersionDetails, *, short: bool) -> list[tuple[str, str
     )
     adapter = details.adapter
     return [
+        ("folded", _folded_words(details)),
         ("adapter", f"{digest(adapter.tree_digest)}, {size(adapter.size_bytes)}" if adapter else ""),
         (
             "schema",
@@ -310,6 +313,13 @@ def _ingredients(details: VersionDetails, *, short: bool) -> list[tuple[str, str
         ("examples", f"{examples.count}, {digest(examples.object_digest)}" if examples else ""),
         ("replay", _replay_words(details, digest(replay.object_digest)) if replay else ""),
     ]
+
+
+def _folded_words(details: VersionDetails) -> str:
+    folded = (details.row.summary or {}).get("folded")
+    if folded is None:
+        return ""
+    return f"from version {details.parent}; logits differ by at most {folded['largest_difference']:.1e}"
 
 
 def _replay_words(details: VersionDetails, digest: str) -> str:

@@ -1,10 +1,10 @@
-"""Which adapter an update trains: the parent's, a wider one, or a new one; and how far it is followed."""
+"""Which weights an update trains (the parent's adapter, a wider one, a new one, all), and how far they go."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,18 +16,22 @@ from adaptman.learning.recipe import LoraRecipe, Recipe
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel:
-    """The model with its adapter, which alone is trained; at first it computes what the parent does, unless
-    the adapter is `fresh`.
+def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel | PreTrainedModel:
+    """The model with its adapter, which alone is trained, or without one, then all of it is.
+
+    At first it computes what the parent does, unless the adapter is `fresh`.
 
     Raises:
         TrainingError: the adapter does not fit the model, or cannot be grown as asked.
         ModelError: the checkpoint or the parent's adapter cannot be loaded.
     """
+    if recipe.adapter == "full":
+        return models.load(base, parent).model.requires_grad_(True)
     if parent is None or recipe.adapter == "fresh":
         return _new(base, recipe.lora)
     if recipe.adapter == "grow":
@@ -82,6 +86,13 @@ def _grown(base: Path, parent: Path, recipe: LoraRecipe) -> PeftModel:
     return model
 
 
+def without(model: PeftModel | PreTrainedModel) -> PreTrainedModel:
+    """The model under the adapter, or the model itself where it has none."""
+    from peft import PeftModel
+
+    return cast("PreTrainedModel", model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
 def _named(stored: str) -> str:
     """The parameter's name in the model, where PEFT puts the adapter's own name in."""
     return stored.removesuffix(".weight") + ".default.weight"
@@ -126,6 +137,14 @@ def interpolate(parent: Path | None, tuned: Path, share: float) -> None:
     with disk_told(tuned):
         save_file(state, tuned / _WEIGHTS, metadata={"format": "pt"})
     _write_config(tuned, config)
+
+
+def interpolate_all(before: PreTrainedModel, tuned: PreTrainedModel, share: float) -> None:
+    """Move all weights of `tuned` to (1 − share) · before + share · tuned."""
+    old = dict(before.named_parameters())
+    with torch.no_grad():
+        for name, value in tuned.named_parameters():
+            value.copy_(old[name].lerp(value, share))
 
 
 def _config(folder: Path) -> dict[str, Any]:

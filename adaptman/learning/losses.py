@@ -1,7 +1,7 @@
 """Losses over the vocabulary, computed a chunk of tokens at a time.
 
-The logits of a batch are the largest tensor of a fine-tune (tokens × vocabulary). Since the LM head is
-frozen, the gradient with respect to the hidden states can be taken while a chunk's logits are there, so
+The logits of a batch are the largest tensor of a fine-tune (tokens × vocabulary). The gradient with respect
+to the hidden states, and to the LM head where it is trained, is taken while a chunk's logits are there, so
 that no more than `CHUNK` rows of logits ever exist and nothing is computed twice.
 
 Shape suffixes: T tokens, D hidden size, V vocabulary, K teacher entries a token.
@@ -79,14 +79,17 @@ def top_k_kl(hidden_TD: Tensor, head_VD: Tensor, teacher: TopK) -> Tensor:
     return _apply(hidden_TD, head_VD, slope)
 
 
-def live_kl(hidden_TD: Tensor, head_VD: Tensor, teacher_TD: Tensor) -> Tensor:
+def live_kl(
+    hidden_TD: Tensor, head_VD: Tensor, teacher_TD: Tensor, teacher_head_VD: Tensor | None = None
+) -> Tensor:
     """Sum over tokens of KL(teacher ‖ student) over the whole vocabulary, in nats.
 
-    `teacher_TD` are the teacher's hidden states, which the same head reads.
+    `teacher_TD` are the teacher's hidden states, which its head reads; without one, the student's.
     """
+    read_VD = head_VD if teacher_head_VD is None else teacher_head_VD
 
     def slope(logits_TV: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        log_p_TV = (teacher_TD[rows] @ head_VD.T).float().log_softmax(-1)
+        log_p_TV = (teacher_TD[rows] @ read_VD.T).float().log_softmax(-1)
         log_q_TV = logits_TV.log_softmax(-1)
         p_TV = log_p_TV.exp()
         return (p_TV * (log_p_TV - log_q_TV)).sum(), log_q_TV.exp_().sub_(p_TV)
@@ -103,25 +106,28 @@ def _apply(hidden_TD: Tensor, head_VD: Tensor, slope: Slope) -> Tensor:
 
 
 class _HeadLoss(torch.autograd.Function):
-    """LM head and loss in one, with the gradient for the hidden states alone."""
+    """LM head and loss in one, with the gradient for the hidden states, and for a head that is trained."""
 
     @staticmethod
     def forward(ctx: Any, hidden_TD: Tensor, head_VD: Tensor, slope: Slope) -> Tensor:
         total = hidden_TD.new_zeros((), dtype=torch.float32)
         grad_TD = torch.empty_like(hidden_TD) if ctx.needs_input_grad[0] else None
+        grad_VD = torch.zeros_like(head_VD) if ctx.needs_input_grad[1] else None
         for start in range(0, hidden_TD.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
             loss, slope_TV = slope((hidden_TD[rows] @ head_VD.T).float(), rows)
             total += loss
             if grad_TD is not None:
                 grad_TD[rows] = slope_TV.to(head_VD.dtype) @ head_VD
-        ctx.save_for_backward(grad_TD)
+            if grad_VD is not None:
+                grad_VD.addmm_(slope_TV.to(head_VD.dtype).T, hidden_TD[rows])
+        ctx.save_for_backward(grad_TD, grad_VD)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
-        (grad_TD,) = ctx.saved_tensors
-        return grad_TD * upstream[0].to(grad_TD.dtype), None, None
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        hidden, head = (None if one is None else one * upstream[0].to(one.dtype) for one in ctx.saved_tensors)
+        return hidden, head, None
 
 
 def _cross_entropy_slope(

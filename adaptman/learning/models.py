@@ -7,9 +7,10 @@ import importlib.util
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from adaptman.errors import ModelError
 
@@ -118,6 +119,46 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
+def hardware() -> dict[str, Any]:
+    """What torch computes with here: threads, and the instructions of the processor."""
+    import torch
+
+    return {"threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+class WeightDifference(NamedTuple):
+    """The weight that differs most between two sets; infinite where one of them lacks it or its shape."""
+
+    name: str
+    largest: float
+
+
+def weight_difference(one: Path, other: Path) -> WeightDifference:
+    """The largest absolute difference of a weight between the safetensors files of two directories.
+
+    Raises:
+        ModelError: they hold no weights.
+    """
+    before, after = _weights(one), _weights(other)
+    found = [WeightDifference(name, _distance(before, after, name)) for name in sorted({*before, *after})]
+    if not found:
+        raise ModelError(f"there are no weights in `{one}` and `{other}`")
+    return max(found, key=lambda each: each.largest)
+
+
+def _weights(directory: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    files = sorted(directory.glob("*.safetensors"))
+    return {name: value for path in files for name, value in load_file(path).items()}
+
+
+def _distance(before: Mapping[str, Tensor], after: Mapping[str, Tensor], name: str) -> float:
+    if name not in before or name not in after or before[name].shape != after[name].shape:
+        return math.inf
+    return float((before[name].float() - after[name].float()).abs().max())
+
+
 def load(base: Path, adapter: Path | None = None, *, precision: Precision = "fp32") -> LoadedModel:
     """The checkpoint at `base`, the adapter merged into its weights in fp32, in evaluation mode.
 
@@ -185,6 +226,24 @@ def export_merged(base: Path, adapter: Path | None, target: Path) -> None:
     """Write base and adapter as one checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
     loaded = load(base, adapter)
     save(loaded.model, loaded.tokenizer, target)
+
+
+def logits_of(base: Path, adapter: Path | None, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    """The logits of each row of token ids, [tokens, vocabulary] in fp32; an adapter is switched on beside the
+    frozen weights, and not merged into them."""
+    import torch
+
+    model: Any = load(base).model if adapter is None else load_trainable(base, adapter)
+    model.eval()
+    with torch.inference_mode():
+        return [model(input_ids=torch.tensor([row])).logits[0].float() for row in rows]
+
+
+def largest_difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
+    """The largest absolute difference of any two logits; NaN where one of them is."""
+    import torch
+
+    return float(torch.stack([(a - b).abs().max() for a, b in zip(before, after, strict=True)]).max())
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

@@ -170,10 +170,16 @@ class Objective:
         if self._teacher:
             with torch.no_grad(), self._as_teacher(), self._autocast():
                 taught = self._read(rows)
-            return live_kl(hidden_TD, self._head_VD, self._at(taught, where))
+            return live_kl(hidden_TD, self._head_VD, self._at(taught, where), self._teachers_head)
         return top_k_kl(
             hidden_TD, self._head_VD, _joined([sample.teacher for _, sample in items], hidden_TD.device)
         )
+
+    @property
+    def _teachers_head(self) -> Tensor | None:
+        """The old model's LM head, where the head is trained."""
+        names = [name for name, value in self._parameters.items() if value is self._head_VD]
+        return self._teacher[names[0]] if names else None
 
     @contextmanager
     def _as_teacher(self) -> Iterator[None]:

@@ -123,9 +123,10 @@ class Recipe:
     mask_surprising: float = 0.0
     """New tokens whose perplexity under the old model is above this are not learned (STM, arXiv 2501.14315,
     there 2.5); 0: all are."""
-    adapter: Literal["continue", "grow", "fresh"] = "continue"
+    adapter: Literal["continue", "grow", "fresh", "full"] = "continue"
     """`continue`: the parent's adapter goes on; `grow`: it is widened to `lora.rank` first; `fresh`: a new
-    one from the base, for this update alone."""
+    one from the checkpoint under it, for this update alone; `full`: none, all weights are trained (choose a
+    smaller `lr`), and the version is a checkpoint of its own."""
     interpolate: float = 1.0
     """After training, weights this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
     lora: LoraRecipe = field(default_factory=LoraRecipe)

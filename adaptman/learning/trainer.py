@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +28,7 @@ from adaptman.learning.replay import ReplaySample, ReplaySet
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 Series = dict[str, list[tuple[int, float]]]
 
@@ -49,9 +50,10 @@ class StepMetrics(NamedTuple):
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves: the adapter directory (safetensors) and its curves."""
+    """What a training leaves: weights (safetensors) and curves."""
 
     adapter: Path
+    """The adapter's directory; with `adapter: full`, that of the whole checkpoint."""
     curves: Series
     new_tokens: int
     replay_tokens: int
@@ -68,7 +70,7 @@ def train(
     *,
     on_step: Callable[[StepMetrics], None] = lambda metrics: None,
 ) -> Trained:
-    """Fine-tune the adapter on `examples` beside `replay`; goes on from a checkpoint of it in `workdir`.
+    """Fine-tune what the recipe says on `examples` beside `replay`; goes on from a checkpoint in `workdir`.
 
     The order of the data is a function of seed and step alone, so that a run that was killed and resumed ends
     in the weights of one that was not.
@@ -79,7 +81,7 @@ def train(
     _check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
     model = adapters.trainable(base, parent_adapter, recipe)
-    if model.device.type == "cpu":
+    if model.device.type == "cpu" and recipe.adapter != "full":
         lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     replayed = replay.samples if replay else ()
     longest = max([len(row.ids) for row in examples] + [len(row.ids) for row in replayed])
@@ -99,8 +101,8 @@ def train(
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
             run.save()
-    adapter = _saved(model, parent_adapter, recipe, workdir)
-    return Trained(adapter, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
+    saved = _saved(model, base, parent_adapter, recipe, workdir)
+    return Trained(saved, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
 
 
 class _Order:
@@ -126,7 +128,7 @@ class _Run:
 
     def __init__(
         self,
-        model: PeftModel,
+        model: PeftModel | PreTrainedModel,
         recipe: Recipe,
         workdir: Path,
         fingerprint: str,
@@ -138,8 +140,8 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
         )
-        inner = model.get_base_model()
-        self.head_VD = models.head_weight(inner).detach()  # type: ignore[arg-type]
+        inner = adapters.without(model)
+        self.head_VD = models.head_weight(inner)
         read = RowReader(inner.base_model, longest=longest)
         self.objective = Objective(recipe, read, self.head_VD, self.parameters, self._autocast)
         self.step, self.new_tokens, self.replay_tokens, self.seconds = 0, 0, 0, 0.0
@@ -174,7 +176,7 @@ class _Run:
     def _autocast(self) -> torch.autocast:
         """On a CPU the adapted layers know of bf16 themselves, which costs less than casting as one goes."""
         device = self.head_VD.device.type
-        wanted = self.recipe.precision == "bf16" and device != "cpu"
+        wanted = self.recipe.precision == "bf16" and (device != "cpu" or self.recipe.adapter == "full")
         return torch.autocast(device, torch.bfloat16, enabled=wanted)
 
     def _log(self, metrics: StepMetrics) -> None:
@@ -243,10 +245,22 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * (recipe.lr_floor + (1 - recipe.lr_floor) * max(0.0, left))
 
 
-def _saved(model: PeftModel, parent_adapter: Path | None, recipe: Recipe, workdir: Path) -> Path:
+def _saved(
+    model: PeftModel | PreTrainedModel,
+    base: Path,
+    parent_adapter: Path | None,
+    recipe: Recipe,
+    workdir: Path,
+) -> Path:
     """Write what was trained, moved back towards the parent where the recipe says so."""
+    if recipe.adapter == "full":
+        whole, target = adapters.without(model), workdir / "weights"
+        if recipe.interpolate < 1:
+            adapters.interpolate_all(models.load(base, parent_adapter).model, whole, recipe.interpolate)
+        models.save(whole, models.load_tokenizer(base), target)
+        return target
     target = workdir / "adapter"
-    adapters.save(model, target)
+    adapters.save(cast("PeftModel", model), target)
     if recipe.interpolate < 1:
         before = None if recipe.adapter == "fresh" else parent_adapter
         adapters.interpolate(before, target, recipe.interpolate)

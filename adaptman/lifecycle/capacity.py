@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from registry.writer import Writer
 
 WAYS_OUT = (
-    "widen the adapter with `--set adapter=grow --set lora.rank=…`, or begin a model line from a larger base"
+    "widen the adapter with `--set adapter=grow --set lora.rank=…`, fold it with `adaptman fold` and audit the "
+    "checkpoint, or begin a model line from a larger base"
 )
 
 

@@ -259,16 +259,16 @@ def _champion(workspace: Workspace) -> Finding:
         if model is None or version is None:
             text = f"model line `{workspace.settings.model}` has no champion yet"
             return Finding("champion", Status.WARN, text, "run `adaptman init`")
-        trees = _trees(reader, model, version)
+        trees = _trees(reader, version)
     for digest in trees:
         workspace.store.checkout(digest)  # verifies every file
     text = f"version {version.number} of `{model.name}`, its {len(trees)} artifacts are intact"
     return Finding("champion", Status.OK, text)
 
 
-def _trees(reader: Reader, model: Model, version: ModelVersion) -> list[str]:
+def _trees(reader: Reader, version: ModelVersion) -> list[str]:
     adapters = [reader.adapter(version.adapter_id).tree_digest] if version.adapter_id is not None else []
-    return [model.base_digest, *adapters]
+    return [version.base_digest, *adapters]
 
 
 def _outbox(workspace: Workspace) -> Finding:

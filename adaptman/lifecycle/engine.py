@@ -29,20 +29,20 @@ def base_path(workspace: Workspace, version: ModelVersion) -> Path:
 
 
 def check_weights(version: ModelVersion) -> None:
-    """Tell a version that was trained, or is the base itself, from one that came to nothing.
+    """Tell a version that was trained or folded, or is the base itself, from one that came to nothing.
 
     Raises:
         ModelError: the version has no weights.
     """
-    if version.adapter_id is None and version.parent_id is not None:
+    if version.adapter_id is None and version.parent_id is not None and not version.has_own_checkpoint:
         raise ModelError(
             f"version {version.number} is `{version.state}`: it has no weights",
-            hint="`adaptman version list` shows which versions have an adapter",
+            hint="`adaptman version list` shows which versions were trained",
         )
 
 
 def adapter_path(workspace: Workspace, version: ModelVersion) -> Path | None:
-    """The adapter's directory, every file verified; None for the base version.
+    """The adapter's directory, every file verified; None where the checkpoint is all.
 
     Raises:
         ModelError: the version has no weights: it is still in training, or failed.
@@ -53,18 +53,16 @@ def adapter_path(workspace: Workspace, version: ModelVersion) -> Path | None:
 
 
 def adapter_digest(workspace: Workspace, version: ModelVersion) -> str | None:
-    """The digest of the adapter's tree; None for the base version.
+    """The digest of the adapter's tree; None where the checkpoint is all.
 
     Raises:
         ModelError: the version has no weights: it is still in training, or failed.
-        CollectedError: its adapter was removed from the store.
+        CollectedError: its weights were removed from the store.
     """
     check_weights(version)
-    if version.adapter_id is None:
-        return None
     with workspace.registry.read() as reader:
         reader.check_kept(version)
-        return reader.adapter(version.adapter_id).tree_digest
+        return None if version.adapter_id is None else reader.adapter(version.adapter_id).tree_digest
 
 
 def version_format(workspace: Workspace, version: ModelVersion) -> OutputFormat:
@@ -104,15 +102,15 @@ def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
 
 
 def load_base(workspace: Workspace, version: ModelVersion) -> LoadedModel:
-    """The checkpoint under a version's adapter.
+    """The base that a version's line began with, whatever was folded since.
 
     Raises:
         ArtifactError: a file is missing or damaged.
         ModelError: it cannot be loaded.
     """
-    from adaptman.learning import models
-
-    return models.load(base_path(workspace, version))
+    with workspace.registry.read() as reader:
+        first = reader.ancestry(version)[0]
+    return load_version(workspace, first)
 
 
 def disturb(loaded: LoadedModel, seed: int, share: float) -> None:

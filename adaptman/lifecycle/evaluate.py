@@ -26,7 +26,7 @@ from adaptman.evaluation.suites import Suite, SuiteKind
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.diagnose import check_can_diagnose, diagnose_held
 from adaptman.lifecycle.early import cannot_pass
-from adaptman.lifecycle.gate import judge
+from adaptman.lifecycle.gate import judge, policy_for
 from adaptman.lifecycle.journal import Journal
 from adaptman.lifecycle.leaks import leak_warnings
 from adaptman.lifecycle.lease import Watched, held
@@ -145,6 +145,7 @@ def evaluate_held(
         results = score(workspace, version, rows, progress, again=again, reads=reads)
         return Evaluation(version, None, None, results, _by_tool(workspace, rows, results))
     champion_reads = check_rendering(workspace, champion, accept=accept_rendering)
+    policy = policy_for(policy, version, champion)
     before = score(workspace, champion, rows, progress, reads=champion_reads)
     is_settled = _refusal(policy, before) if stop_early else _never
     results = score(workspace, version, rows, progress, again=again, reads=reads, is_settled=is_settled)

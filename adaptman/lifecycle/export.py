@@ -18,11 +18,15 @@ SIGNED = "signed"
 
 @dataclass(frozen=True)
 class Exported:
-    """Where version `number` was written; `merged` tells a whole checkpoint from a PEFT adapter."""
+    """Where version `number` was written; `merged` tells a whole checkpoint from a PEFT adapter.
+
+    `base` is the number of the version whose checkpoint lies under the adapter.
+    """
 
     number: int
     target: Path
     merged: bool
+    base: int
 
 
 def export_version(workspace: Workspace, number: int, target: Path, *, merged: bool) -> Exported:
@@ -40,6 +44,7 @@ def export_version(workspace: Workspace, number: int, target: Path, *, merged: b
     model = workspace.model_row()
     with workspace.registry.read() as reader:
         version = reader.version(model.id, number)
+        base = reader.checkpoint_of(version)
     if os.path.lexists(target):  # a link that leads nowhere is there, too
         raise ModelError(f"`{target}` exists already", hint="name a directory that does not exist yet")
     adapter = engine.adapter_path(workspace, version)
@@ -60,7 +65,7 @@ def export_version(workspace: Workspace, number: int, target: Path, *, merged: b
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    return Exported(number, target, merged)
+    return Exported(number, target, merged, base.number)
 
 
 def _write_signed(files: Mapping[str, bytes], folder: Path) -> None:

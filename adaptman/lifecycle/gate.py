@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from adaptman.errors import SuiteError
 from adaptman.evaluation.runner import SuiteResult
@@ -12,6 +13,16 @@ from adaptman.lifecycle.early import cannot_pass
 from policies.decide import Decision, decide
 from policies.evidence import SuiteEvidence
 from policies.policy import Policy, Rule
+
+if TYPE_CHECKING:
+    from registry.tables import ModelVersion
+
+
+def policy_for(policy: Policy, version: ModelVersion, champion: ModelVersion | None) -> Policy:
+    """The policy by which a version is judged: one that the champion itself was folded into can gain nothing
+    over it, and is asked for everything else."""
+    is_the_champion = champion is not None and version.recipe is None and version.parent_id == champion.id
+    return policy.without_gain() if is_the_champion else policy
 
 
 def judge(

@@ -85,10 +85,10 @@ class PendingRow(NamedTuple):
 
 
 def told_today(reader: Reader, row: OutboxRow) -> dict[str, Any]:
-    """What a row tells; of a version whose adapter was removed since, also by which rule it was."""
+    """What a row tells; of a version whose weights were removed since, also by which rule they were."""
     if row.kind != "version.trained":
         return row.payload
-    gone = reader.collected_adapter(reader.version_by_id(row.payload["version_id"]))
+    gone = reader.collected_weights(reader.version_by_id(row.payload["version_id"]))
     return row.payload if gone is None else {**row.payload, "collected": gone.reason}
 
 

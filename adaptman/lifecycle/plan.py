@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adaptman.errors import ExampleError, WorkspaceError
+from adaptman.errors import ExampleError, ModelError, WorkspaceError
 from adaptman.learning.recipe import Recipe
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.capacity import check_capacity
 from adaptman.lifecycle.evaluate import suites_for
 from adaptman.lifecycle.formats import find_format
 from adaptman.lifecycle.leaks import check_leaks
-from adaptman.lifecycle.rendering import RenderingCheck, check_rendering
-from adaptman.lifecycle.schema import changes_between, registered_schema, taught_schema
+from adaptman.lifecycle.rendering import RenderingCheck, check_rendering, compare_rendering
+from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema, taught_schema
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.document import ToolDocument
@@ -136,38 +136,96 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         )
     check_capacity(workspace, policy, parent, recipe)
     schema = registered_schema(workspace, request.schema)
-    taught = engine.version_format(workspace, parent)
-    fmt, taught_before = asked or taught, taught if parent.output_format_id is not None else None
+    fmt = asked or engine.version_format(workspace, parent)
     for name in schema.document.names:
         fmt.render([ToolCall(name, {})])
     rendering = check_rendering(workspace, parent, accept=request.accept_rendering)
     data = _read(request.examples)
     examples = read_examples(data, str(request.examples), schema.document)
-    before = taught_schema(workspace, parent)
-    changes = changes_between(before, schema)
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
     suites = tuple(suites_for(rows, target))
     check_leaks(workspace, suites, examples, str(request.examples))
-    unchanged = changes.unchanged_names if before and not _differ(taught_before, fmt) else ()
+    tools = _tools(workspace, parent, schema, fmt)
     return UpdatePlan(
         model=model,
         parent=parent,
         schema=schema.row,
         document=schema.document,
-        changes=changes,
+        changes=tools.changes,
         examples=examples,
         examples_data=data,
         output_format=fmt,
-        format_before=taught_before,
+        format_before=tools.format_before,
         recipe=recipe,
-        replayed_tools=unchanged,
-        withheld_tools=tuple(
-            name for name in (before.document.names if before else ()) if name not in unchanged
-        ),
+        replayed_tools=tools.replayed,
+        withheld_tools=tools.withheld,
         suites=suites,
         note=request.note,
         rendering=rendering,
     )
+
+
+def recorded_plan(workspace: Workspace, version: tables.ModelVersion) -> UpdatePlan:
+    """The plan that `version` was made by, from the record; no suites, since nothing is to be judged.
+
+    Raises:
+        ModelError: it was not trained.
+        TrainingError: a setting of its recipe is not known any more.
+        ExampleError: its examples cannot be used any more.
+        ToolDocumentError: this adaptman writes the output format otherwise than it was taught.
+        ArtifactError: an artifact is missing or damaged.
+    """
+    if version.recipe is None or version.example_set_id is None or version.parent_id is None:
+        raise ModelError(
+            f"version {version.number} was not trained",
+            hint="name one with a recipe: `adaptman version show N`",
+        )
+    model = workspace.model_row()
+    with workspace.registry.read() as reader:
+        parent = reader.version_by_id(version.parent_id)
+        stored = reader.example_set(version.example_set_id).object_digest
+    schema = taught_schema(workspace, version)
+    assert schema is not None, "an update always has a schema"
+    fmt = engine.version_format(workspace, version)
+    data = workspace.store.get_bytes(stored)
+    tools = _tools(workspace, parent, schema, fmt)
+    return UpdatePlan(
+        model=model,
+        parent=parent,
+        schema=schema.row,
+        document=schema.document,
+        changes=tools.changes,
+        examples=read_examples(data, f"the examples of version {version.number}", schema.document),
+        examples_data=data,
+        output_format=fmt,
+        format_before=tools.format_before,
+        recipe=Recipe.from_dict(version.recipe),
+        replayed_tools=tools.replayed,
+        withheld_tools=tools.withheld,
+        suites=(),
+        note=version.note,
+        rendering=compare_rendering(workspace, parent),
+    )
+
+
+class _Tools(NamedTuple):
+    """What an update does to the tools that its parent was taught."""
+
+    changes: ChangeSet
+    format_before: OutputFormat | None
+    replayed: tuple[str, ...]
+    withheld: tuple[str, ...]
+
+
+def _tools(
+    workspace: Workspace, parent: tables.ModelVersion, schema: RegisteredSchema, fmt: OutputFormat
+) -> _Tools:
+    before = taught_schema(workspace, parent)
+    taught = engine.version_format(workspace, parent) if parent.output_format_id is not None else None
+    changes = changes_between(before, schema)
+    unchanged = changes.unchanged_names if before and not _differ(taught, fmt) else ()
+    known = before.document.names if before else ()
+    return _Tools(changes, taught, unchanged, tuple(name for name in known if name not in unchanged))
 
 
 def _differ(before: OutputFormat | None, after: OutputFormat) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -173,7 +174,11 @@ def _tools(workspace: Workspace, version: ModelVersion) -> list[dict[str, Any]]:
 def _changed_libraries(version: ModelVersion) -> tuple[str, ...]:
     from adaptman.learning.rendering import libraries
 
-    then, now = (version.summary or {}).get("libraries", {}), libraries()
+    return changed((version.summary or {}).get("libraries", {}), libraries())
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """Each entry that has another value now: `transformers 5.0 → 5.1`."""
     return tuple(
         f"{name} {before} → {now[name]}" for name, before in then.items() if now.get(name, before) != before
     )

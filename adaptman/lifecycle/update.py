@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import AdaptmanError, ExampleError, ModelError, TrainingError
 from adaptman.lifecycle import engine
-from adaptman.lifecycle.evaluate import Evaluation, evaluate_held
+from adaptman.lifecycle.evaluate import Evaluation, environment, evaluate_held
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress, Silent
@@ -130,7 +130,7 @@ def _make_candidate(
     try:
         reads = probe_of(workspace, version)
         replay = replay_of(workspace, plan, reads, workdir, progress)
-        trained = _train(workspace, plan, replay, workdir, progress)
+        trained = train(workspace, plan, replay, workdir, progress)
     except (TrainingError, ExampleError, ModelError) as error:
         _fail(workspace, version, error, workdir)
         raise
@@ -163,9 +163,16 @@ def _out_of_memory(plan: UpdatePlan) -> TrainingError:
     return TrainingError("out of memory", hint=f"halve the batch: `{' '.join(smaller)}`")
 
 
-def _train(
+def train(
     workspace: Workspace, plan: UpdatePlan, replay: ReplaySet | None, workdir: Path, progress: Progress
 ) -> Trained:
+    """Train what `plan` says beside `replay`; nothing is recorded.
+
+    Raises:
+        TrainingError: it cannot go on.
+        ExampleError, ModelError: an example, or the model, cannot be trained on.
+        ArtifactError: an artifact is missing or damaged.
+    """
     from adaptman.learning import models, trainer
     from adaptman.learning.chat import ChatRenderer
 
@@ -205,7 +212,7 @@ def _record_candidate(
     from adaptman.learning.rendering import libraries
 
     store = workspace.store
-    tree = store.put_tree(trained.adapter)
+    tree, is_whole = store.put_tree(trained.adapter), plan.recipe.adapter == "full"
     size = sum(entry.size for entry in store.tree(tree).values())
     curves = store.put_bytes(json.dumps({"series": trained.curves}).encode())
     replayed = store.put_bytes(replay.to_bytes()) if replay else None
@@ -224,14 +231,28 @@ def _record_candidate(
             ).id
         return writer.finish_training(
             version.id,
-            adapter_id=writer.add_adapter(tree_digest=tree, size_bytes=size).id,
+            adapter_id=None if is_whole else writer.add_adapter(tree_digest=tree, size_bytes=size).id,
+            checkpoint_digest=tree if is_whole else None,
             replay_set_id=replay_id,
             curves_digest=curves,
-            summary={**summary(trained), "libraries": libraries()},
+            summary={
+                **summary(trained),
+                "libraries": libraries(),
+                "environment": training_environment(),
+            },
             rendering_digest=rendering,
         )
 
     return workspace.registry.write(record)
+
+
+def training_environment() -> dict[str, Any]:
+    """What the last bits of trained weights depend on beside the plan."""
+    from adaptman.learning import models
+
+    found = environment()
+    packages = found.pop("packages")
+    return {**found, **packages, **models.hardware()}
 
 
 def summary(trained: Trained) -> dict[str, Any]:

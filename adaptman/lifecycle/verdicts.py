@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adaptman.errors import WorkspaceError
 from adaptman.evaluation.runner import CaseOutcome, SuiteResult
 from adaptman.evaluation.suites import SuiteKind
-from adaptman.lifecycle.gate import judge
+from adaptman.lifecycle.gate import judge, policy_for
 from adaptman.lifecycle.workspace import Workspace
 from policies.decide import Decision
 from policies.explain import Paragraph, explain
@@ -119,13 +119,15 @@ def _retried(reader: Reader, row: DecisionRow, policy: Policy) -> Retried:
     digests = [item.suite_digest for item in recorded.evidence]
     candidate = _results(reader, row.version_id, digests, row.created_at)
     champion = _results(reader, row.champion_id, digests, row.created_at) if row.champion_id else []
+    version = reader.version_by_id(row.version_id)
+    former = reader.version_by_id(row.champion_id) if row.champion_id else None
     return Retried(
-        number=reader.version_by_id(row.version_id).number,
-        champion=reader.number_of(row.champion_id),
+        number=version.number,
+        champion=former.number if former else None,
         created_at=row.created_at,
         policy_name=row.policy_name,
         recorded=recorded,
-        retried=judge(policy, candidate, champion),
+        retried=judge(policy_for(policy, version, former), candidate, champion),
     )
 
 

@@ -25,7 +25,7 @@ from adaptman.lineage.judgements import (
 from adaptman.lineage.names import line_name, tag, tag_values
 from adaptman.lineage.payloads import Payload, Version
 from adaptman.lineage.shelf import Shelf, read_shelf
-from adaptman.lineage.versions import base_tags, trained_tags
+from adaptman.lineage.versions import BASE_NOTE, CHECKPOINT_NOTE, base_tags, trained_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -156,8 +156,9 @@ class _Check:
     def _files(self, version: Version, told: Told, model: LoggedModel) -> Iterator[Difference]:
         model_id = str(model.model_id)
         found = self.books.model_files(model_id)
-        if told.kind == "version.base":
-            yield from self._same(version, "file `base.json`", "there", _presence(found, "base.json"))
+        note = BASE_NOTE if told.kind == "version.base" else CHECKPOINT_NOTE
+        if told.payload.get("adapter_digest") is None:
+            yield from self._same(version, f"file `{note}`", "there", _presence(found, note))
             return
         if "collected" in told.payload:  # MLflow may have the files of before, or the note that they are gone
             return

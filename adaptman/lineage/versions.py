@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,27 +21,31 @@ if TYPE_CHECKING:
 
 MODEL_VERSIONS_TAG = "mlflow.modelVersions"
 """How MLflow's pages lead from a logged model to the registered versions made of it."""
+BASE_NOTE, CHECKPOINT_NOTE = "base.json", "checkpoint.json"
+"""What stands for weights that are described and not copied."""
 
 
 def deliver_trained(books: Books, store: ObjectStore, payload: Payload) -> dict[str, str]:
-    """An update that was trained. Returns MLflow's ids."""
+    """An update that was trained, or a version that was folded. Returns MLflow's ids."""
     version = Version.of(payload)
     experiment_id = books.experiment(version.model)
     start = milliseconds(payload["started_at"])
-    run_id = books.run(experiment_id, version.key, f"update → {version.name}", start=start)
+    run_id = books.run(experiment_id, version.key, f"{_kind(payload)} → {version.name}", start=start)
     parent_model_id = _parent_model_id(books, experiment_id, payload["parent"])
-    books.describe_run(run_id, params=parameters(payload["recipe"]), tags=tag_values(trained_tags(payload)))
+    params = parameters(payload["recipe"] or payload["summary"])
+    books.describe_run(run_id, params=params, tags=tag_values(trained_tags(payload)))
     books.log_inputs(run_id, _datasets(payload), [parent_model_id] if parent_model_id else [])
     _replay(books, experiment_id, run_id, payload)
-    _training(books, store, experiment_id, run_id, payload)
-    with _adapter_files(store, payload) as directory:
+    if payload["recipe"]:
+        _training(books, store, experiment_id, run_id, payload)
+    with _weights(store, payload) as directory:
         model_id = books.logged_model(
             experiment_id,
             version.key,
             name=version.name,
             run_id=run_id,
             directory=directory,
-            model_type="adapter",
+            model_type="adapter" if payload["adapter_digest"] else "checkpoint",
         )
     tags = {**trained_tags(payload), "parent_model_id": parent_model_id, "model_id": model_id}
     registered = _register(books, version, run_id, model_id, tags)
@@ -58,14 +62,13 @@ def deliver_base(books: Books, payload: Payload) -> dict[str, str]:
     about = {name: payload[name] for name in ("base_digest", "base_source")}
     tags = base_tags(payload)
     books.describe_run(run_id, params=parameters(about), tags=tag_values(tags))
-    with TemporaryDirectory(prefix="adaptman-") as folder:
-        (Path(folder) / "base.json").write_text(json.dumps(dict(payload), indent=2), encoding="utf-8")
+    with _note(BASE_NOTE, payload) as directory:
         model_id = books.logged_model(
             experiment_id,
             version.key,
             name=version.name,
             run_id=run_id,
-            directory=Path(folder),
+            directory=directory,
             model_type="base",
         )
     registered = _register(books, version, run_id, model_id, {**tags, "model_id": model_id})
@@ -80,13 +83,13 @@ def base_tags(payload: Payload) -> dict[str, object]:
 
 
 def trained_tags(payload: Payload) -> dict[str, object]:
-    """What is said of an update wherever it is found."""
+    """What is said of an update, or of a fold, wherever it is found."""
     from adaptman import __version__
 
     schema = payload.get("tool_schema") or {}
     return {
         **Version.of(payload).tags,
-        "kind": "update",
+        "kind": _kind(payload),
         "parent": payload.get("parent"),
         "base_digest": payload["base_digest"],
         "adapter_digest": payload["adapter_digest"],
@@ -97,6 +100,10 @@ def trained_tags(payload: Payload) -> dict[str, object]:
         "actor": payload.get("actor"),
         "made_by": f"adaptman {__version__}",
     }
+
+
+def _kind(payload: Payload) -> str:
+    return "update" if payload["recipe"] else "fold"
 
 
 def _format_name(found: Mapping[str, Any] | None) -> str | None:
@@ -167,16 +174,24 @@ def _curves(curves: Mapping[str, Any], at: int) -> Iterator[Metric]:
                 yield Metric(key(name), float(value), at, int(step))
 
 
+def _weights(store: ObjectStore, payload: Payload) -> AbstractContextManager[Path]:
+    """The adapter; in place of one that was removed from the store since, a note that says so.
+
+    A checkpoint is described, like the base, and not copied.
+    """
+    if payload["adapter_digest"] is None:
+        return _note(CHECKPOINT_NOTE, payload)
+    if "collected" in payload:
+        told = {"adapter_digest": payload["adapter_digest"], "removed": payload["collected"]}
+        return _note("removed.json", told)
+    return _writable_copy(store.checkout(payload["adapter_digest"]))
+
+
 @contextmanager
-def _adapter_files(store: ObjectStore, payload: Payload) -> Iterator[Path]:
-    """The adapter; in place of one that was removed from the store since, a note that says so."""
-    if "collected" not in payload:
-        with _writable_copy(store.checkout(payload["adapter_digest"])) as directory:
-            yield directory
-        return
+def _note(name: str, told: Mapping[str, Any]) -> Iterator[Path]:
+    """A folder that holds nothing but what is told, as JSON."""
     with TemporaryDirectory(prefix="adaptman-") as folder:
-        note = {"adapter_digest": payload["adapter_digest"], "removed": payload["collected"]}
-        (Path(folder) / "removed.json").write_text(json.dumps(note, indent=2), encoding="utf-8")
+        (Path(folder) / name).write_text(json.dumps(dict(told), indent=2), encoding="utf-8")
         yield Path(folder)
 
 

@@ -56,7 +56,7 @@ def test_gc_prints_first_and_removes_when_asked(terminal: Terminal, yard: Yard) 
     assert terminal.json("store", "gc", "--delete")["removed_objects"] == 0
     result = terminal.run("promote", "2", "--waive", "now")
     assert result.exit_code == 1
-    assert "was removed by gc on 2026-02-04" in result.stderr
+    assert "were removed by gc on 2026-02-04" in result.stderr
 
 
 def test_gc_goes_by_the_policy_that_is_set(

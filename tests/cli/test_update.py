@@ -41,6 +41,11 @@ def test_the_plan(terminal: Terminal, filled: TinyLine) -> None:
     )
 
 
+def test_the_plan_of_an_update_of_all_weights(terminal: Terminal, filled: TinyLine) -> None:
+    told = terminal.ok(*update_words("plan", "--set", "adapter=full"))
+    assert told.endswith("recipe   4 steps, lr 0.0005, all weights\n")
+
+
 def test_the_plan_of_a_second_update(terminal: Terminal, updated: TinyLine) -> None:
     updated.second_tools()
     told = terminal.ok("update", "plan", "--schema", "2", "--examples", "examples-2.jsonl")

@@ -148,8 +148,21 @@ def test_top_k_is_sorted_and_never_more_than_the_vocabulary() -> None:
     torch.testing.assert_close(teacher.log_probs_TK.exp().sum(), torch.tensor(1.0))
 
 
-def test_the_head_is_left_alone() -> None:
-    hidden_TD, head_VD, _, targets_T = make_case(3, 4, 7, seed=0)
-    head_VD.requires_grad_()
-    cross_entropy(hidden_TD.requires_grad_(), head_VD, targets_T).backward()
-    assert head_VD.grad is None
+@given(sizes, st.booleans())
+def test_a_head_that_is_trained_has_its_gradient_and_another_none(case: Case, trained: bool) -> None:
+    hidden_TD, head_VD, teacher_TV, targets_T = case
+    heads = [head_VD.clone().requires_grad_(trained), head_VD.double().clone().requires_grad_()]
+    hidden = hidden_TD.clone().requires_grad_()
+    teacher = top_k_of(teacher_TV, head_VD.shape[0])
+    (cross_entropy(hidden, heads[0], targets_T) + 3 * top_k_kl(hidden, heads[0], teacher)).backward()
+    if not trained:
+        assert heads[0].grad is None
+        return
+    logits_TV = hidden_TD.double() @ heads[1].T
+    drift = functional.kl_div(
+        logits_TV.log_softmax(-1), teacher_TV.double().log_softmax(-1), reduction="sum", log_target=True
+    )
+    (functional.cross_entropy(logits_TV, targets_T, reduction="sum") + 3 * drift).backward()
+    assert heads[0].grad is not None
+    assert heads[1].grad is not None
+    torch.testing.assert_close(heads[0].grad.double(), heads[1].grad, rtol=1e-4, atol=1e-4)

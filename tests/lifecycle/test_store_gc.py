@@ -171,9 +171,9 @@ class TestAfterwards:
         with pytest.raises(CollectedError) as caught:
             promote(robbed.workspace, 2, waiver="now")
         day = f"{robbed.clock.now:%Y-%m-%d}"
-        assert f"version `2` was removed by gc on {day}" in caught.value.message
+        assert f"version `2` were removed by gc on {day}" in caught.value.message
         assert "refused for 30 days" in caught.value.message
-        assert "train it anew" in caught.value.hint
+        assert "make it anew" in caught.value.hint
         for step in (
             lambda: robbed.workspace.registry.write(
                 lambda writer: writer.mark_evaluated(robbed.version(2).id)

@@ -157,6 +157,17 @@ def audit_capacity(writer: Writer, version: ModelVersion, **changes: Any) -> Cap
     return writer.record_capacity_audit(version.id, **(values | changes))
 
 
+def fold(writer: Writer, parent: ModelVersion) -> ModelVersion:
+    """The parent, folded into a checkpoint of its own."""
+    return writer.add_folded_version(
+        parent.model_id,
+        parent_id=parent.id,
+        base_digest=digest(f"folded {parent.id}"),
+        summary={"folded": {"largest_difference": 1e-6}},
+        note="folded",
+    )
+
+
 def collect(writer: Writer, *digests: str) -> None:
     """Record that objects are removed from the store."""
     leaving = [Leaving(one, 1_000, "named by nothing") for one in digests]

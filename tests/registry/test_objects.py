@@ -9,7 +9,7 @@ from registry.objects import TREES
 from registry.registry import Registry
 from registry.tables import Record
 from registry.writer_objects import Leaving
-from tests.registry.line import Line, collect, digest, fill, finish, judge, start
+from tests.registry.line import Line, collect, digest, fill, finish, fold, judge, start
 
 # Digests of what stands in the row itself, or of a meaning and not of bytes.
 NOT_STORED = {"contract_digest", "suite_digest", "recipe_digest", "policy_digest", "digest"}
@@ -18,7 +18,8 @@ GONE = {("collected", "object_digest")}
 
 def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Line) -> None:
     """A new column with the digest of an object must be added to `named_objects`, or gc takes the object."""
-    registry.write(lambda writer: fill(writer, line.id))
+    version = registry.write(lambda writer: fill(writer, line.id))
+    registry.write(lambda writer: fold(writer, version))
     columns = {
         (table.name, column.name)
         for table in Record.metadata.tables.values()
@@ -48,6 +49,7 @@ def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Lin
         ("examples", digest("examples")),
         ("replay set", digest("replay")),
         ("adapter", digest("adapter 2")),
+        ("checkpoint", digest("folded 2")),
         ("suite", digest("object general")),
         ("curves", digest("curves")),
         ("rendering", digest("rendering")),
@@ -96,7 +98,7 @@ def test_a_version_without_its_adapter(registry: Registry, line: Line) -> None:
         lambda writer: writer.mark_evaluated(version.id),
         lambda writer: start(writer, line.id, parent_id=version.id),
     ):
-        with pytest.raises(CollectedError, match=f"adapter of version `{version.number}` was removed by gc"):
+        with pytest.raises(CollectedError, match=f"weights of version `{version.number}` were removed by gc"):
             registry.write(step)
     with registry.read() as reader:
         assert reader.gone() == {digest(f"adapter {version.id}")}
