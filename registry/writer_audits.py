@@ -97,8 +97,19 @@ class AuditsWriter(WriterBase):
         }
 
         def audit(event: EventRow) -> list[CapacityAudit]:
-            named = {"actor": self._actor, "at": event.at, "event_seq": event.seq}
-            return [CapacityAudit(version_id=version_id, **told, **named)]
+            return [
+                CapacityAudit(
+                    version_id=version_id,
+                    verdict=verdict,
+                    room_bits=room_bits,
+                    low=low,
+                    high=high,
+                    report_digest=report_digest,
+                    actor=self._actor,
+                    at=event.at,
+                    event_seq=event.seq,
+                )
+            ]
 
         subject = subject_of(model, version)
         recorded = self._record_with("capacity.audited", subject, told, audit, model_id=model.id)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from registry.writer import Writer
 
 WAYS_OUT = (
-    "widen the adapter with `--set adapter=grow --set lora.rank=…`, fold it with `adaptman fold` and audit the "
-    "checkpoint, or begin a model line from a larger base"
+    "widen the adapter with `--set adapter=grow --set lora.rank=…`, fold it with `adaptman fold` and audit "
+    "that, or begin a model line from a larger base"
 )
 
 
@@ -107,14 +107,15 @@ def _probed(
 
 def _told(progress: Progress) -> OnStep:
     """Phases from steps: a new name begins one, its last step ends it."""
-    standing = {"name": "", "done": 0}
+    current, before = "", 0
 
     def told(name: str, done: int, total: int) -> None:
-        if name != standing["name"]:
+        nonlocal current, before
+        if name != current:
             progress.start(name, total)
-            standing.update(name=name, done=0)
-        progress.advance(done - int(standing["done"]))
-        standing["done"] = done
+            current, before = name, 0
+        progress.advance(done - before)
+        before = done
         if done == total:
             progress.finish()
 
