@@ -87,6 +87,7 @@ class Bench:
             "batches": [order.batch(step) for step in range(recipe.steps)],
             "rates": [learning_rate(recipe, step) for step in range(recipe.steps)],
             "recipe": recipe.to_dict(),
+            "exact": False,
             **more,
         }
         python = self.python if name == "adaptman" else self.rivals
@@ -150,7 +151,8 @@ def fought(bench: Bench, duel: Duel, steps: int, batch: int) -> list[object]:
 def loss_curve(bench: Bench, steps: int) -> str:
     """How far apart the losses of the same small batches are."""
     rows, recipe = bench.setting.encoded(), without_replay(steps, 2)
-    ours, theirs = bench.side("adaptman", recipe, rows), bench.side("plain", recipe, rows)
+    ours = bench.side("adaptman", recipe, rows)
+    theirs = bench.side("plain", recipe, rows, exact=True)
     take_turns(ours, theirs, steps)
     pairs = [(one["loss"], other["loss"]) for one, other in zip(ours.turns, theirs.turns, strict=True)]
     apart = max(abs(one - other) for one, other in pairs)
