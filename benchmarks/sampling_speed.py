@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from speed_setting import Setting, said, spread, table
+from speed_setting import Setting, print_table, said, spread
 
 from adaptman.learning.decoding import DecodeSettings, Row, decode
 from adaptman.learning.models import LoadedModel, load
@@ -156,12 +156,17 @@ def main() -> None:
     print(said(torch.get_num_threads()), "\n")
     start = loaded.tokenizer.bos_token_id
     assert isinstance(start, int)
-    lines = []
-    for limit in asked.limits:
-        rows = mixture(setting, start, asked.rows, limit)
-        lines.append([limit, *compared(loaded, rows, asked.sizes, asked.rounds)])
     columns = ["limit", "mean tokens a stretch", "adaptman, tokens/s", "generate, tokens/s"]
-    print(table([*columns, "generate by batch size", "ratio", "ratio, processor time"], lines))
+    print_table(
+        [*columns, "generate by batch size", "ratio", "ratio, processor time"],
+        (
+            [
+                limit,
+                *compared(loaded, mixture(setting, start, asked.rows, limit), asked.sizes, asked.rounds),
+            ]
+            for limit in asked.limits
+        ),
+    )
 
 
 if __name__ == "__main__":

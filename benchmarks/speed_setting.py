@@ -6,9 +6,10 @@ import json
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+def print_table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """A table in Markdown, each line as soon as it is known."""
+    for line in chain([columns, ["---"] * len(columns)], lines):
+        print(f"| {' | '.join(map(str, line))} |", flush=True)
+    print()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speed_setting import Setting, said, spread, table
+from speed_setting import Setting, print_table, said, spread
 from turns import Side
 
 from adaptman.demo.data import DemoFiles, prepare
@@ -192,12 +192,15 @@ def main() -> None:
         request = {"base": str(setting.base), "folder": name, "tasks": [race.name for race in chosen]}
         theirs = Side(asked.python, "harness_side.py", "lm-eval", request, folder / "lm-eval.log")
         ours = Ours(setting)
-        lines = [compared(ours, theirs, race, asked.sizes, asked.rounds) for race in chosen]
-        versions = theirs.turn({"versions": True})["versions"]
+        print(
+            said(torch.get_num_threads()), theirs.turn({"versions": True})["versions"], sep="\n", end="\n\n"
+        )
+        columns = ["suite", "same", "adaptman, s", "lm-eval, s", "lm-eval by batch size, s"]
+        print_table(
+            [*columns, "ratio", "ratio, processor time"],
+            (compared(ours, theirs, race, asked.sizes, asked.rounds) for race in chosen),
+        )
         theirs.end()
-    print(said(torch.get_num_threads()) + f"\n{versions}\n")
-    columns = ["suite", "same", "adaptman, s", "lm-eval, s", "lm-eval by batch size, s"]
-    print(table([*columns, "ratio", "ratio, processor time"], lines))
 
 
 if __name__ == "__main__":

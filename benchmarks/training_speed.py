@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from speed_setting import Setting, said, spread, table
+from speed_setting import Setting, print_table, said, spread
 from turns import Side
 
 from adaptman.learning import adapters, models, replay
@@ -210,9 +210,12 @@ def main() -> None:
         adapters.save(adapters.trainable(setting.base, None, Recipe()), adapter)
         bench = Bench(setting, adapter, Path(sys.executable), asked.python, Path(folder))
         print(said(torch.get_num_threads(), "peft"), "\n")
-        lines = [fought(bench, duel, asked.steps, asked.batch) for duel in DUELS if asked.only in duel.name]
+        duels = (duel for duel in DUELS if asked.only in duel.name)
         columns = ["beside", "adaptman, tokens/s", "theirs, tokens/s", "ratio", "ratio, processor time"]
-        print(table([*columns, "adaptman, GiB", "theirs, GiB", "share of memory"], lines), "\n")
+        print_table(
+            [*columns, "adaptman, GiB", "theirs, GiB", "share of memory"],
+            (fought(bench, duel, asked.steps, asked.batch) for duel in duels),
+        )
         if not asked.only:
             print(loss_curve(bench, 3 * asked.steps))
             print(replay_cost(bench, 2 * asked.steps))
