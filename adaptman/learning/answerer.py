@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from adaptman.learning.chat import ChatRenderer, Encoded
-from adaptman.learning.decoding import DecodeSettings, Row, decode, token_batches
-from adaptman.learning.losses import cross_entropy
+from adaptman.learning.decoding import DecodeSettings, Row, decode
+from adaptman.learning.losses import token_nll
 from adaptman.learning.models import LoadedModel, head_weight
+from adaptman.learning.packing import RowReader, budgeted
 
-_BATCH_TOKENS = 4096
+_PASS_TOKENS = 4096
 
 
 class Turns(Protocol):
@@ -97,25 +98,27 @@ class ModelAnswerer:
     ) -> list[Nll]:
         """The likelihood of each conversation's last message, which is the assistant's."""
         encoded = [self._renderer.answered(turns.messages, turns.tools) for turns in conversations]
+        if not encoded:
+            return []
+        read = RowReader(self._loaded.model.base_model, longest=max(len(item.ids) for item in encoded))
         results = [Nll(0.0, 0)] * len(encoded)
-        for batch in token_batches([len(item.ids) for item in encoded], _BATCH_TOKENS):
-            for index, value in zip(batch, self._nll_batch([encoded[i] for i in batch]), strict=True):
+        # Packed: the choices of a question, and questions under the same tools, begin alike.
+        for batch in budgeted([item.ids for item in encoded], _PASS_TOKENS):
+            for index, value in zip(batch, self._nll_pass(read, [encoded[i] for i in batch]), strict=True):
                 results[index] = value
             on_done(len(batch))
         return results
 
-    def _nll_batch(self, batch: Sequence[Encoded]) -> list[Nll]:
-        longest = max(len(item.ids) for item in batch)
-        ids = torch.zeros(len(batch), longest, dtype=torch.long)
-        for row, item in enumerate(batch):
-            ids[row, : len(item.ids)] = torch.tensor(item.ids)
-        model = self._loaded.model
-        with torch.inference_mode():
-            hidden = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
-            return [self._row_nll(hidden[row], item) for row, item in enumerate(batch)]
-
-    def _row_nll(self, hidden_TD: torch.Tensor, item: Encoded) -> Nll:
-        targets = torch.tensor(item.ids[item.prompt_length :], dtype=torch.long, device=hidden_TD.device)
-        rows_TD = hidden_TD[item.prompt_length - 1 : len(item.ids) - 1]
-        total = cross_entropy(rows_TD, head_weight(self._loaded.model), targets)
-        return Nll(float(total), len(targets))
+    @torch.inference_mode()
+    def _nll_pass(self, read: RowReader, items: Sequence[Encoded]) -> list[Nll]:
+        states = read([item.ids for item in items])
+        before = [row[item.prompt_length - 1 : -1] for item, row in zip(items, states.rows, strict=True)]
+        targets = torch.tensor([token for item in items for token in item.ids[item.prompt_length :]])
+        device = states.hidden_TD.device
+        # One product for all rows: an answer of a few tokens costs hardly more than reading the LM head.
+        nll_T = token_nll(
+            states.hidden_TD[torch.cat(before).to(device)],
+            head_weight(self._loaded.model),
+            targets.to(device),
+        )
+        return [Nll(float(part.sum()), len(part)) for part in nll_T.split([len(row) for row in before])]

@@ -60,6 +60,16 @@ def cross_entropy(
     return _apply(hidden_TD, head_VD, slope)
 
 
+@torch.no_grad()
+def token_nll(hidden_TD: Tensor, head_VD: Tensor, targets_T: Tensor) -> Tensor:
+    """−log p(target) of each token in nats, [T]; without a gradient."""
+    found = []
+    for hidden, targets in zip(hidden_TD.split(CHUNK), targets_T.split(CHUNK), strict=True):
+        logits_TV = (hidden @ head_VD.T).float()
+        found.append(logits_TV.logsumexp(-1) - logits_TV.gather(1, targets[:, None])[:, 0])
+    return torch.cat(found)
+
+
 def top_entropy(logits_TV: Tensor, k: int) -> Tensor:
     """Entropy of the `k` most likely tokens, taken as the whole, divided by log k: from 0 to 1."""
     top_TK = logits_TV.topk(min(k, logits_TV.shape[-1]), dim=-1).values.log_softmax(-1)

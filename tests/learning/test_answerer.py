@@ -55,7 +55,7 @@ def test_the_likelihood_is_that_of_a_plain_pass(
     monkeypatch: pytest.MonkeyPatch,
     budget: int,
 ) -> None:
-    monkeypatch.setattr(answerer, "_BATCH_TOKENS", budget)
+    monkeypatch.setattr(answerer, "_PASS_TOKENS", budget)
     asked = [
         turns("a", "the call"),
         turns("is it", "no", "b", "yes"),

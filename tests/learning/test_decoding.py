@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode, token_batches
+from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 
@@ -153,11 +151,3 @@ def test_the_teacher_is_that_of_a_pass_over_the_whole_sequence(loaded: LoadedMod
 
 def test_no_teacher_is_kept_unless_asked_for(loaded: LoadedModel) -> None:
     assert continued(loaded, [[1, 2]], 3, DecodeSettings(()))[0].teacher is None
-
-
-@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 100))
-def test_token_batches(lengths: list[int], budget: int) -> None:
-    batches = list(token_batches(lengths, budget))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adaptman.learning import losses
-from adaptman.learning.losses import TopK, cross_entropy, top_k_kl, top_k_of
+from adaptman.learning.losses import TopK, cross_entropy, token_nll, top_k_kl, top_k_of
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -166,3 +166,11 @@ def test_a_head_that_is_trained_has_its_gradient_and_another_none(case: Case, tr
     assert heads[0].grad is not None
     assert heads[1].grad is not None
     torch.testing.assert_close(heads[0].grad.double(), heads[1].grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 512])
+def test_the_likelihood_of_each_token(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(losses, "CHUNK", chunk)
+    case = make_case(7, 5, 11, seed=0)
+    wanted = functional.cross_entropy(case.hidden_TD @ case.head_VD.T, case.targets_T, reduction="none")
+    torch.testing.assert_close(token_nll(case.hidden_TD, case.head_VD, case.targets_T), wanted, **CLOSE)
