@@ -6,7 +6,8 @@
 Models of two sizes are pretrained on text whose entropy is known (`regimes_data`), with more and more facts
 to remember for each parameter. Each is then taught the same amount of new facts and text, without replay and
 with self-generated replay, until held-out new text costs the same; forgetting is what held-out text of the
-old source then costs more. One size at one load also shows what the learning rate does.
+old source then costs more. What the learning rate does is shown by a model with room to spare that is
+taught new text alone.
 
 Every run is a line of the results file, and a run that is there is not done again. The checkpoints stay, in
 Hugging Face form, with `states.json`, which says what state each is in. `--report` writes the table and the
@@ -21,14 +22,23 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import regimes_report as report
 from regimes_data import FACT, Source
-from regimes_training import Pretraining, Update, draw_replay, drift, measure, new_model, pretrain, update
+from regimes_training import (
+    Pretraining,
+    Update,
+    draw_replay,
+    drift,
+    measure,
+    new_model,
+    pretrain,
+    recall,
+    update,
+)
 
 RESULTS = report.DOCS / "benchmarks" / "results" / "regimes.jsonl"
 CHECKPOINTS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "adaptman" / "regimes"
@@ -43,9 +53,10 @@ COEFFS = (0.3, 1.0, 3.0, 10.0)
 MOST_STEPS = 800
 REPLAY = 16384
 """Samples drawn from each checkpoint, more than most of its updates see."""
-SWEPT = (32, LOADS[1])
-"""Size and load at which the learning rate is swept, with replay of coefficient 1 and without."""
+SWEPT = (48, LOADS[0])
+"""Size and load with room to spare, at which the learning rate is swept on an update of text alone."""
 RATES = (1e-2, HIGH, 1.5e-3, LOW, 1.5e-4)
+SWEPT_COEFF, SWEPT_TARGET = 3.0, 1.8
 
 Line = dict[str, Any]
 
@@ -102,13 +113,25 @@ def environment() -> Line:
     }
 
 
-def updates(checkpoint: Checkpoint) -> Iterator[Update]:
-    """The updates of a checkpoint; one that learns more slowly may take as many steps more."""
-    chosen = [(HIGH, coeff) for coeff in (0.0, *COEFFS)] + [(LOW, 0.0)]
+def updates(checkpoint: Checkpoint) -> dict[str, Update]:
+    """The updates of a checkpoint by name; one that learns more slowly may take as many steps more."""
+    chosen = [Update(HIGH, coeff, TARGET, MOST_STEPS) for coeff in (0.0, *COEFFS)]
+    chosen.append(Update(LOW, 0.0, TARGET, _most_steps(LOW)))
     if (checkpoint.hidden, checkpoint.load) == SWEPT:
-        chosen += [(rate, coeff) for rate in RATES for coeff in (0.0, 1.0)]
-    for rate, coeff in dict.fromkeys(chosen):
-        yield Update(rate, coeff, TARGET, round(MOST_STEPS * max(1.0, HIGH / rate)))
+        chosen += [
+            Update(rate, coeff, SWEPT_TARGET, _most_steps(rate), text_share=1.0)
+            for rate in RATES
+            for coeff in (0.0, SWEPT_COEFF)
+        ]
+    return {_name(checkpoint, how): how for how in chosen}
+
+
+def _most_steps(rate: float) -> int:
+    return round(MOST_STEPS * max(1.0, HIGH / rate))
+
+
+def _name(checkpoint: Checkpoint, how: Update) -> str:
+    return f"{checkpoint.name}/{'text-' * (how.text_share == 1)}lr{how.lr:g}-c{how.coeff:g}"
 
 
 def pretrained(checkpoint: Checkpoint, results: Results, folder: Path) -> tuple[Any, Source, Line]:
@@ -142,19 +165,19 @@ def run(checkpoint: Checkpoint, results: Results, folder: Path) -> None:
     """Pretrain a checkpoint and do each of its updates."""
     model, source, line = pretrained(checkpoint, results, folder)
     say(checkpoint.name, line)
-    new, replay = Source(1, checkpoint.seed, NEW_FACTS), []
-    for how in updates(checkpoint):
-        name = f"{checkpoint.name}/lr{how.lr:g}-c{how.coeff:g}"
+    replay: list[Any] = []
+    for name, how in updates(checkpoint).items():
         settings = {**asdict(how), "new_facts": NEW_FACTS, "replay": REPLAY}
         if results.find(name, settings):
             continue
         if how.coeff and not replay:
             replay = draw_replay(model, REPLAY, checkpoint.seed)
+        new = Source(1, checkpoint.seed, NEW_FACTS, how.text_share)
         updated, measured = update(model, new, replay, how, checkpoint.seed)
         old = measure(updated, source)
         measured |= {
             "old": old,
-            "new": measure(updated, new),
+            "new_recall": round(recall(updated, new), 4),
             "forgetting": round(old["loss"] - line["old"]["loss"], 4),
             "kl_old": round(drift(model, updated, source), 4),
         }
@@ -185,7 +208,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    results = Results(args.results, " ".join(["python", *sys.argv]))
+    sizes = " ".join(map(str, args.hidden))
+    results = Results(args.results, f"python benchmarks/regimes.py --seeds {args.seeds} --hidden {sizes}")
     for seed in range(args.seeds):
         for hidden in args.hidden:
             for load in LOADS:

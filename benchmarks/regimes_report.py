@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from regimes_data import BOS, EOS, LENGTH, LETTERS, PAD, SYMBOLS, UNKNOWN, VOCABULARY
@@ -16,6 +17,8 @@ _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 _TEMPLATE = "{{ bos_token }}{% for message in messages %} {{ message['content'] }}{% endfor %}"
 
 Line = dict[str, Any]
+Updates = Mapping[str, Sequence[Line]]
+"""The lines of each checkpoint's updates."""
 
 
 def read(path: Path) -> dict[str, Line]:
@@ -63,12 +66,15 @@ def updates_of(lines: Mapping[str, Line], checkpoint: Line) -> list[Line]:
     return [line for name, line in lines.items() if name.startswith(f"{checkpoint['run']}/")]
 
 
+def _mixed(updates: Iterable[Line], rate: float) -> list[Line]:
+    """The updates of facts and text at a learning rate."""
+    return [one for one in updates if one["settings"]["lr"] == rate and one["settings"]["text_share"] < 1]
+
+
 def best(updates: Iterable[Line], rate: float, *, replay: bool) -> Line | None:
     """Of the updates at a learning rate that came to the target, the one that forgot least."""
     fitting = [
-        one
-        for one in updates
-        if one["reached"] and one["settings"]["lr"] == rate and bool(one["settings"]["coeff"]) == replay
+        one for one in _mixed(updates, rate) if one["reached"] and bool(one["settings"]["coeff"]) == replay
     ]
     return min(fitting, key=lambda one: one["forgetting"], default=None)
 
@@ -106,3 +112,138 @@ def write_states(results: Path, folder: Path, rate: float) -> None:
     known = [state(one, updates_of(lines, one), rate) for one in checkpoints(lines)]
     there = [one for one in known if (folder / one["path"] / "config.json").exists()]
     (folder / "states.json").write_text(json.dumps(there, indent=1) + "\n", encoding="utf-8")
+
+
+def write(results: Path, high: float, low: float) -> None:
+    """The tables of the page between its two marks, and the picture, from the results alone."""
+    from regimes_plot import draw
+
+    lines = read(results)
+    found = checkpoints(lines)
+    updates = {one["run"]: updates_of(lines, one) for one in found}
+    states = [state(one, updates[one["run"]], high) for one in found]
+    swept = _swept(updates)
+    draw(states, swept, PICTURE)
+    parts = [
+        _told(found),
+        _capacity(found, updates, states, high, low),
+        _coefficients(found, updates, high),
+        _sweep(found, swept),
+    ]
+    page = PAGE.read_text(encoding="utf-8")
+    before, after = page.split(_BEGIN)[0], page.split(_END)[1]
+    body = "\n\n".join(parts)
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{body}\n\n{_END}{after}", encoding="utf-8")
+
+
+def _told(found: Sequence[Line]) -> str:
+    first = found[0]
+    seeds = len({one["settings"]["seed"] for one in found})
+    return (
+        f"Measured with adaptman {first['adaptman']}, Python {first['python']}, torch {first['torch']}, "
+        f"transformers {first['transformers']}, {first['machine']}, {seeds} seed{'s' * (seeds > 1)}."
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}", *lines])
+
+
+def _swept(updates: Updates) -> list[Line]:
+    """The updates of text alone, the higher learning rate first."""
+    found = [one for every in updates.values() for one in every if one["settings"]["text_share"] == 1]
+    return sorted(found, key=lambda one: (one["settings"]["coeff"], -one["settings"]["lr"]))
+
+
+def _capacity(
+    found: Sequence[Line], updates: Updates, states: Sequence[Line], high: float, low: float
+) -> str:
+    """A row for each size and load, means over seeds."""
+    head = [
+        "parameters", "facts", "distinct fact tokens per parameter", "bits per parameter", "held",
+        "loss above its floor", "recall", f"forgetting, no replay, {high:g}", f"the same, {low:g}",
+        "with replay", "recall after", "coefficient", "steps",
+    ]  # fmt: skip
+    known = {one["path"]: one for one in states}
+    rows = []
+    for group in _by_load(found):
+        of_group = [known[one["run"]] for one in group]
+        slow = [best(updates[one["run"]], low, replay=False) for one in group]
+        rows.append(
+            [
+                f"{of_group[0]['parameters']:,}",
+                f"{of_group[0]['facts']:,}",
+                f"{of_group[0]['distinct_tokens_per_parameter']:.3f}",
+                _mean_of(of_group, "bits_per_parameter"),
+                _mean_of(of_group, "bits_held_per_parameter"),
+                f"{mean(one['base_loss'] - one['entropy_floor'] for one in of_group):.2f}",
+                _mean_of(of_group, "recall"),
+                _mean_of(of_group, "forgetting_without_replay"),
+                _mean_of(slow, "forgetting"),
+                _mean_of(of_group, "forgetting_with_replay", 3),
+                _mean_of(of_group, "recall_after_with_replay"),
+                " ".join(sorted({f"{one['coefficient'] or 0:g}" for one in of_group})),
+                _mean_of(of_group, "steps_with_replay", 0),
+            ]
+        )
+    return _table(head, rows)
+
+
+def _coefficients(found: Sequence[Line], updates: Updates, high: float) -> str:
+    """Forgetting and steps for each coefficient at the high rate, means over seeds."""
+    tried = [one for every in updates.values() for one in _mixed(every, high)]
+    coeffs = sorted({one["settings"]["coeff"] for one in tried})
+    rows = []
+    for group in _by_load(found):
+        names = {one["run"] for one in group}
+        cells = [_coefficient([one for one in tried if one["run"].split("/")[0] in names], c) for c in coeffs]
+        rows.append([f"{group[0]['parameters']:,}", f"{group[0]['facts']:,}", *cells])
+    return _table(["parameters", "facts", *(f"c = {c:g}" if c else "no replay" for c in coeffs)], rows)
+
+
+def _coefficient(tried: Sequence[Line], coeff: float) -> str:
+    ones = [one for one in tried if one["settings"]["coeff"] == coeff]
+    return f"{_mean_of(ones, 'forgetting', 3)} in {_steps(ones)}"
+
+
+def _sweep(found: Sequence[Line], swept: Sequence[Line]) -> str:
+    """A row for each learning rate and seed, without replay and with it."""
+    (one,) = (one for one in found if swept[0]["run"].startswith(f"{one['run']}/"))
+    groups: dict[tuple[float, float], list[Line]] = {}
+    for line in swept:
+        groups.setdefault((line["settings"]["coeff"], line["settings"]["lr"]), []).append(line)
+    rows = [
+        [
+            f"{rate:g}",
+            f"c = {coeff:g}" if coeff else "none",
+            _steps(lines),
+            _mean_of(lines, "forgetting", 3),
+            _mean_of(lines, "kl_old", 3),
+            f"{mean(line['old']['recall'] for line in lines):.2f}",
+        ]
+        for (coeff, rate), lines in groups.items()
+    ]
+    told = f"New text alone, {one['parameters']:,} parameters, {one['facts']:,} facts:"
+    head = ["learning rate", "replay", "steps", "forgetting", "KL on old text", "recall of old facts"]
+    return f"{told}\n\n{_table(head, rows)}"
+
+
+def _steps(lines: Sequence[Line]) -> str:
+    """Steps to the target, or the new loss of those that did not come to it."""
+    if all(one["reached"] for one in lines):
+        return f"{mean(one['steps'] for one in lines):,.0f}"
+    return f"not reached: {_mean_of(lines, 'new_loss')} after {mean(one['steps'] for one in lines):,.0f}"
+
+
+def _by_load(found: Sequence[Line]) -> list[list[Line]]:
+    """Checkpoints that differ in their seed alone."""
+    groups: dict[tuple[int, float], list[Line]] = {}
+    for one in found:
+        groups.setdefault((one["settings"]["hidden"], one["settings"]["load"]), []).append(one)
+    return list(groups.values())
+
+
+def _mean_of(lines: Iterable[Line | None], key: str, digits: int = 2) -> str:
+    values = [one[key] for one in lines if one and one[key] is not None]
+    return f"{mean(values):.{digits}f}" if values else "–"

@@ -58,6 +58,8 @@ class Update:
     replay_batch: int = 32
     every: int = 20
     """Steps between two looks at the held-out documents."""
+    text_share: float = 0.25
+    """Share of the new documents that are text; 1: a new language and no facts."""
 
 
 def new_model(hidden: int, seed: int) -> LlamaForCausalLM:

@@ -1,0 +1,118 @@
+"""The picture of `regimes.py`: what the models hold, what an update costs, what the learning rate does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptman.lifecycle.plot import CHAMPION, FAINT, INK, OTHER, REFUSED, STYLE, save
+
+Line = dict[str, Any]
+_MARKERS = ("o", "s", "D", "^")
+_SMALLEST = 0.01
+
+
+def draw(states: Sequence[Line], swept: Sequence[Line], path: Path) -> None:
+    """Three panels: `states` by load; `swept`, updates at several learning rates with replay and without."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10.6, 3.9))
+        held, forgetting, rate = figure.subplots(1, 3)
+        _held(held, states)
+        _forgetting(forgetting, states)
+        _rates(rate, swept)
+        figure.tight_layout(w_pad=2.0)
+    save(figure, path)
+
+
+def _held(axes: Any, states: Sequence[Line]) -> None:
+    _title(axes, "Capacity", "bits of the facts, per parameter")
+    _by_size(axes, states, "bits_per_parameter", {"bits_held_per_parameter": (INK, "{} parameters")})
+    most = max(one["bits_per_parameter"] for one in states)
+    axes.plot([0, most], [0, most], color=OTHER, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+    axes.annotate("all of them", (0.55, 0.62), rotation=0, fontsize=7.5, color=OTHER, ha="right")
+    axes.set_xlabel("to remember")
+    axes.set_ylabel("held")
+    axes.set_ylim(0, most * 0.75)
+    axes.legend(frameon=False, fontsize=7.5, loc="lower right")
+
+
+def _forgetting(axes: Any, states: Sequence[Line]) -> None:
+    _title(axes, "The same update, learned equally well", "rise of the old loss, nats per token")
+    lines = {
+        "forgetting_without_replay": (REFUSED, "no replay"),
+        "forgetting_with_replay": (CHAMPION, "self-generated replay"),
+    }
+    _by_size(axes, states, "distinct_tokens_per_parameter", lines)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("distinct fact tokens per parameter, pretraining")
+    _legend(axes, lines.values())
+
+
+def _by_size(axes: Any, states: Sequence[Line], over: str, lines: Mapping[str, tuple[str, str]]) -> None:
+    """A line for each size, the mean over seeds, beside the seeds' own points."""
+    for marker, size in zip(_MARKERS, sorted({one["parameters"] for one in states}), strict=False):
+        for key, (colour, label) in lines.items():
+            found = [one for one in states if one["parameters"] == size and one[key] is not None]
+            xs = sorted({one[over] for one in found})
+            means = [_mean([one[key] for one in found if one[over] == x]) for x in xs]
+            axes.plot(
+                xs, means, color=colour, marker=marker, markersize=5, markerfacecolor="white", linewidth=1.4,
+                label=label.format(f"{size:,}"), zorder=3,
+            )  # fmt: skip
+            axes.scatter(
+                [one[over] for one in found],
+                [one[key] for one in found],
+                s=7,
+                color=colour,
+                alpha=0.6,
+                zorder=2,
+            )
+    _grid(axes)
+
+
+def _rates(axes: Any, swept: Sequence[Line]) -> None:
+    _title(axes, "Learning rate", "rise of the old loss, nats per token")
+    kinds = {False: (REFUSED, "no replay"), True: (CHAMPION, "self-generated replay")}
+    for replay, (colour, _) in kinds.items():
+        found = [one for one in swept if one["reached"] and bool(one["settings"]["coeff"]) == replay]
+        xs, ys = [one["steps"] for one in found], [max(one["forgetting"], _SMALLEST) for one in found]
+        axes.plot(xs, ys, color=colour, marker="o", markersize=5, markerfacecolor="white", linewidth=1.4)
+        for one, x, y in zip(found, xs, ys, strict=True):
+            axes.annotate(
+                f"{one['settings']['lr']:g}", (x, y), xytext=(0, 6), textcoords="offset points", fontsize=7,
+                color=colour, ha="center",
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("steps to the same new loss")
+    _grid(axes)
+    _legend(axes, kinds.values())
+
+
+def _title(axes: Any, title: str, under: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=16)
+    axes.text(0, 1.03, under, transform=axes.transAxes, fontsize=7.5, color="#555555", va="bottom")
+
+
+def _grid(axes: Any) -> None:
+    axes.grid(color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=8, which="both")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _legend(axes: Any, kinds: Any) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=colour, linewidth=1.6, label=label) for colour, label in kinds]
+    axes.legend(handles=handles, frameon=False, fontsize=7.5, loc="best")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
