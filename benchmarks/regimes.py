@@ -76,15 +76,14 @@ class Checkpoint:
 
 
 class Results:
-    """The results file: one JSON object a line, each run under its name."""
+    """The results file: one JSON object a line, each run under its name. Others may write to it meanwhile."""
 
     def __init__(self, path: Path, command: str) -> None:
         self.path, self._command = path, command
-        self.lines = report.read(path)
 
     def find(self, name: str, settings: Line) -> Line | None:
         """The run of that name, unless it was done with other settings."""
-        found = self.lines.get(name)
+        found = report.read(self.path).get(name)
         return found if found and found["settings"] == settings else None
 
     def add(self, name: str, settings: Line, measured: Line) -> Line:
@@ -93,7 +92,6 @@ class Results:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self.lines[name] = line
         return line
 
 

@@ -29,11 +29,11 @@ def draw(states: Sequence[Line], swept: Sequence[Line], path: Path) -> None:
 
 
 def _held(axes: Any, states: Sequence[Line]) -> None:
-    _title(axes, "Capacity", "bits of the facts, per parameter")
+    _title(axes, "What is held", "bits of the facts, per parameter")
     _by_size(axes, states, "bits_per_parameter", {"bits_held_per_parameter": (INK, "{} parameters")})
     most = max(one["bits_per_parameter"] for one in states)
     axes.plot([0, most], [0, most], color=OTHER, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-    axes.annotate("all of them", (0.55, 0.62), rotation=0, fontsize=7.5, color=OTHER, ha="right")
+    axes.text(0.5 * most, 0.53 * most, "all of them", fontsize=7.5, color=OTHER, ha="right")
     axes.set_xlabel("to remember")
     axes.set_ylabel("held")
     axes.set_ylim(0, most * 0.75)
@@ -41,15 +41,14 @@ def _held(axes: Any, states: Sequence[Line]) -> None:
 
 
 def _forgetting(axes: Any, states: Sequence[Line]) -> None:
-    _title(axes, "The same update, learned equally well", "rise of the old loss, nats per token")
+    _title(axes, "Load and forgetting", "rise of the old loss, nats per token")
     lines = {
         "forgetting_without_replay": (REFUSED, "no replay"),
         "forgetting_with_replay": (CHAMPION, "self-generated replay"),
     }
     _by_size(axes, states, "distinct_tokens_per_parameter", lines)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("distinct fact tokens per parameter, pretraining")
+    _logarithmic(axes)
+    axes.set_xlabel("distinct fact tokens per parameter")
     _legend(axes, lines.values())
 
 
@@ -76,7 +75,7 @@ def _by_size(axes: Any, states: Sequence[Line], over: str, lines: Mapping[str, t
 
 
 def _rates(axes: Any, swept: Sequence[Line]) -> None:
-    _title(axes, "Learning rate", "rise of the old loss, nats per token")
+    _title(axes, "Learning rate and forgetting", "rise of the old loss, nats per token")
     kinds = {False: (REFUSED, "no replay"), True: (CHAMPION, "self-generated replay")}
     for replay, (colour, _) in kinds.items():
         found = [one for one in swept if one["reached"] and bool(one["settings"]["coeff"]) == replay]
@@ -84,14 +83,25 @@ def _rates(axes: Any, swept: Sequence[Line]) -> None:
         axes.plot(xs, ys, color=colour, marker="o", markersize=5, markerfacecolor="white", linewidth=1.4)
         for one, x, y in zip(found, xs, ys, strict=True):
             axes.annotate(
-                f"{one['settings']['lr']:g}", (x, y), xytext=(0, 6), textcoords="offset points", fontsize=7,
-                color=colour, ha="center",
+                f"{one['settings']['lr']:g}", (x, y), xytext=(7, 2), textcoords="offset points", fontsize=7,
+                color=colour,
             )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    _logarithmic(axes)
+    axes.set_xlim(right=1.6 * axes.get_xlim()[1])  # for the last label
     axes.set_xlabel("steps to the same new loss")
     _grid(axes)
     _legend(axes, kinds.values())
+
+
+def _logarithmic(axes: Any) -> None:
+    """Both axes, with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _title(axes: Any, title: str, under: str) -> None:

@@ -204,7 +204,7 @@ def _coefficients(found: Sequence[Line], updates: Updates, high: float) -> str:
 
 def _coefficient(tried: Sequence[Line], coeff: float) -> str:
     ones = [one for one in tried if one["settings"]["coeff"] == coeff]
-    return f"{_mean_of(ones, 'forgetting', 3)} in {_steps(ones)}"
+    return f"{_mean_of(ones, 'forgetting', 3)} in {_steps(ones)}" if ones else "–"
 
 
 def _sweep(found: Sequence[Line], swept: Sequence[Line]) -> str:
@@ -232,8 +232,8 @@ def _sweep(found: Sequence[Line], swept: Sequence[Line]) -> str:
 def _steps(lines: Sequence[Line]) -> str:
     """Steps to the target, or the new loss of those that did not come to it."""
     if all(one["reached"] for one in lines):
-        return f"{mean(one['steps'] for one in lines):,.0f}"
-    return f"not reached: {_mean_of(lines, 'new_loss')} after {mean(one['steps'] for one in lines):,.0f}"
+        return f"{mean(one['steps'] for one in lines):,.0f} steps"
+    return f"{mean(one['steps'] for one in lines):,.0f}, not there: {_mean_of(lines, 'new_loss')}"
 
 
 def _by_load(found: Sequence[Line]) -> list[list[Line]]:
