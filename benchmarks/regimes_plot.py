@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from adaptman.lifecycle.plot import CHAMPION, FAINT, INK, OTHER, REFUSED, STYLE, save
 
 Line = dict[str, Any]
 _MARKERS = ("o", "s", "D", "^")
-_SMALLEST = 0.01
 
 
-def draw(states: Sequence[Line], swept: Sequence[Line], path: Path) -> None:
+def draw(states: Sequence[Line], swept: Sequence[Sequence[Line]], path: Path) -> None:
     """Three panels: `states` by load; `swept`, updates at several learning rates with replay and without."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def _by_size(axes: Any, states: Sequence[Line], over: str, lines: Mapping[str, t
         for key, (colour, label) in lines.items():
             found = [one for one in states if one["parameters"] == size and one[key] is not None]
             xs = sorted({one[over] for one in found})
-            means = [_mean([one[key] for one in found if one[over] == x]) for x in xs]
+            means = [mean([one[key] for one in found if one[over] == x]) for x in xs]
             axes.plot(
                 xs, means, color=colour, marker=marker, markersize=5, markerfacecolor="white", linewidth=1.4,
                 label=label.format(f"{size:,}"), zorder=3,
@@ -74,17 +74,22 @@ def _by_size(axes: Any, states: Sequence[Line], over: str, lines: Mapping[str, t
     _grid(axes)
 
 
-def _rates(axes: Any, swept: Sequence[Line]) -> None:
+def _rates(axes: Any, swept: Sequence[Sequence[Line]]) -> None:
     _title(axes, "Learning rate and forgetting", "rise of the old loss, nats per token")
     kinds = {False: (REFUSED, "no replay"), True: (CHAMPION, "self-generated replay")}
     for replay, (colour, _) in kinds.items():
-        found = [one for one in swept if one["reached"] and bool(one["settings"]["coeff"]) == replay]
-        xs, ys = [one["steps"] for one in found], [max(one["forgetting"], _SMALLEST) for one in found]
+        groups = [
+            group
+            for group in swept
+            if bool(group[0]["settings"]["coeff"]) == replay and all(one["reached"] for one in group)
+        ]
+        xs = [mean([one["steps"] for one in group]) for group in groups]
+        ys = [mean([one["forgetting"] for one in group]) for group in groups]
         axes.plot(xs, ys, color=colour, marker="o", markersize=5, markerfacecolor="white", linewidth=1.4)
-        for one, x, y in zip(found, xs, ys, strict=True):
+        for group, x, y in zip(groups, xs, ys, strict=True):
             axes.annotate(
-                f"{one['settings']['lr']:g}", (x, y), xytext=(7, 2), textcoords="offset points", fontsize=7,
-                color=colour,
+                f"{group[0]['settings']['lr']:g}", (x, y), xytext=(7, 2), textcoords="offset points",
+                fontsize=7, color=colour,
             )  # fmt: skip
     _logarithmic(axes)
     axes.set_xlim(right=1.6 * axes.get_xlim()[1])  # for the last label
@@ -122,7 +127,3 @@ def _legend(axes: Any, kinds: Any) -> None:
 
     handles = [Line2D([], [], color=colour, linewidth=1.6, label=label) for colour, label in kinds]
     axes.legend(handles=handles, frameon=False, fontsize=7.5, loc="best")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

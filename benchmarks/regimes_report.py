@@ -150,10 +150,11 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", f"|{' ---: |' * len(head)}", *lines])
 
 
-def _swept(updates: Updates) -> list[Line]:
-    """The updates of text alone, the higher learning rate first."""
+def _swept(updates: Updates) -> list[list[Line]]:
+    """The updates of text alone by coefficient and learning rate, the higher rate first."""
     found = [one for every in updates.values() for one in every if one["settings"]["text_share"] == 1]
-    return sorted(found, key=lambda one: (one["settings"]["coeff"], -one["settings"]["lr"]))
+    found.sort(key=lambda one: (one["settings"]["coeff"], -one["settings"]["lr"]))
+    return _grouped(found, ("coeff", "lr"))
 
 
 def _capacity(
@@ -183,7 +184,7 @@ def _capacity(
                 _mean_of(slow, "forgetting"),
                 _mean_of(of_group, "forgetting_with_replay", 3),
                 _mean_of(of_group, "recall_after_with_replay"),
-                " ".join(sorted({f"{one['coefficient'] or 0:g}" for one in of_group})),
+                ", ".join(sorted({f"{one['coefficient']:g}" for one in of_group if one["coefficient"]})),
                 _mean_of(of_group, "steps_with_replay", 0),
             ]
         )
@@ -207,25 +208,24 @@ def _coefficient(tried: Sequence[Line], coeff: float) -> str:
     return f"{_mean_of(ones, 'forgetting', 3)} in {_steps(ones)}" if ones else "–"
 
 
-def _sweep(found: Sequence[Line], swept: Sequence[Line]) -> str:
-    """A row for each learning rate and seed, without replay and with it."""
-    (one,) = (one for one in found if swept[0]["run"].startswith(f"{one['run']}/"))
-    groups: dict[tuple[float, float], list[Line]] = {}
-    for line in swept:
-        groups.setdefault((line["settings"]["coeff"], line["settings"]["lr"]), []).append(line)
-    rows = [
-        [
-            f"{rate:g}",
-            f"c = {coeff:g}" if coeff else "none",
-            _steps(lines),
-            _mean_of(lines, "forgetting", 3),
-            _mean_of(lines, "kl_old", 3),
-            f"{mean(line['old']['recall'] for line in lines):.2f}",
-        ]
-        for (coeff, rate), lines in groups.items()
-    ]
+def _sweep(found: Sequence[Line], swept: Sequence[Sequence[Line]]) -> str:
+    """A row for each learning rate, without replay and with it, means over seeds."""
+    one = next(one for one in found if swept[0][0]["run"].startswith(f"{one['run']}/"))
+    rows = []
+    for group in swept:
+        how = group[0]["settings"]
+        rows.append(
+            [
+                f"{how['lr']:g}",
+                f"c = {how['coeff']:g}" if how["coeff"] else "none",
+                _steps(group),
+                _mean_of(group, "forgetting", 3),
+                _mean_of(group, "kl_old", 3),
+                _mean_of([line["old"] for line in group], "recall"),
+            ]
+        )
     told = f"New text alone, {one['parameters']:,} parameters, {one['facts']:,} facts:"
-    head = ["learning rate", "replay", "steps", "forgetting", "KL on old text", "recall of old facts"]
+    head = ["learning rate", "replay", "steps", "forgetting", "KL on old text", "recall after"]
     return f"{told}\n\n{_table(head, rows)}"
 
 
@@ -238,9 +238,14 @@ def _steps(lines: Sequence[Line]) -> str:
 
 def _by_load(found: Sequence[Line]) -> list[list[Line]]:
     """Checkpoints that differ in their seed alone."""
-    groups: dict[tuple[int, float], list[Line]] = {}
-    for one in found:
-        groups.setdefault((one["settings"]["hidden"], one["settings"]["load"]), []).append(one)
+    return _grouped(found, ("hidden", "load"))
+
+
+def _grouped(lines: Iterable[Line], keys: Sequence[str]) -> list[list[Line]]:
+    """Lines whose settings agree in `keys` together, in the order of the first of each."""
+    groups: dict[tuple[Any, ...], list[Line]] = {}
+    for one in lines:
+        groups.setdefault(tuple(one["settings"][key] for key in keys), []).append(one)
     return list(groups.values())
 
 
