@@ -88,6 +88,6 @@ class LineageError(AdaptmanError):
 
 
 class GateRefusedError(AdaptmanError):
-    """The gate refuses the promotion."""
+    """The gate refuses the promotion, or the policy an update."""
 
     exit_code = 3

@@ -12,7 +12,15 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    model_serializer,
+)
 
 from policies.errors import PolicyError
 from policies.promotion import PromotionRule, digest_of
@@ -44,6 +52,17 @@ class Rule(BaseModel):
     """What follows where no result of the kind, or of the suite in `overrides`, is there."""
 
 
+class CapacityRule(BaseModel):
+    """What an audit of capacity must have said before an update is trained."""
+
+    model_config = _STRICT
+
+    saturated: Literal["refuse", "ignore"] = "refuse"
+    """What follows where the version that the update starts from was found to be saturated."""
+    missing: Literal["refuse", "ignore"] = "ignore"
+    """What follows where neither it nor a version before it was audited."""
+
+
 class Policy(BaseModel):
     """The rules by kind of suite, and by suite where one needs its own."""
 
@@ -58,10 +77,18 @@ class Policy(BaseModel):
     """By suite name: what differs from the rule of its kind. `null` takes a condition away."""
     promotion: PromotionRule = Field(default_factory=PromotionRule)
     """Who must stand for the version when it is promoted."""
+    capacity: CapacityRule = Field(default_factory=CapacityRule)
+    """Whether an update may be trained at all."""
 
     @field_serializer("overrides")
     def _only_what_is_said(self, overrides: dict[str, Rule]) -> dict[str, Any]:
         return {name: rule.model_dump(mode="json", exclude_unset=True) for name, rule in overrides.items()}
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_asked_of_all(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A rule that nobody changed is not told: policies keep the digests that they had before it was."""
+        told: dict[str, Any] = plain(self)
+        return told if self.capacity != CapacityRule() else _without(told, "capacity")
 
     @cached_property
     def digest(self) -> str:
@@ -75,6 +102,10 @@ class Policy(BaseModel):
         if common is None or own is None:
             return own or common
         return common.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def _without(told: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if key != name}
 
 
 class PolicyText(NamedTuple):

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from registry.tables import (
     Adapter,
+    CapacityAudit,
     Collected,
     EventRow,
     ExampleSet,
@@ -105,6 +106,11 @@ def _of_results(session: Session, names: dict[int, str]) -> Iterator[NamedObject
     )
     for model, name, digest in session.exec(audits):
         yield NamedObject(digest, "audit report", f"suite/{names[model]}/{name}")
+    capacities: Any = select(ModelVersion.model_id, ModelVersion.number, CapacityAudit.report_digest).where(
+        CapacityAudit.version_id == ModelVersion.id
+    )
+    for model, number, digest in session.exec(capacities):
+        yield NamedObject(digest, "capacity report", f"version/{names[model]}/{number}")
 
 
 def last_happened(session: Session) -> dict[str, datetime]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from registry.reader import Reader
 from registry.rows import stamp
-from registry.tables import ChampionMove, DecisionRow, EventRow, Model, ModelVersion, Suite, SuiteRun
+from registry.tables import (
+    CapacityAudit,
+    ChampionMove,
+    DecisionRow,
+    EventRow,
+    Model,
+    ModelVersion,
+    Suite,
+    SuiteRun,
+)
 
 
 def _number(version: ModelVersion | None) -> int | None:
@@ -134,4 +144,21 @@ def ended_payload(model: Model, version: ModelVersion, event: EventRow) -> dict[
         "reason": version.reason,
         "actor": event.actor,
         "at": stamp(event.at),
+    }
+
+
+def capacity_payload(
+    model: Model, version: ModelVersion, audit: CapacityAudit, figures: Mapping[str, float]
+) -> dict[str, Any]:
+    """`capacity.audited`: what a version can still take in."""
+    return {
+        **_named(model, version),
+        "verdict": audit.verdict,
+        "room_bits": audit.room_bits,
+        "low": audit.low,
+        "high": audit.high,
+        "figures": dict(figures),
+        "report_digest": audit.report_digest,
+        "at": stamp(audit.at),
+        "actor": audit.actor,
     }

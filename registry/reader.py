@@ -16,6 +16,7 @@ from registry.states import VersionState
 from registry.tables import (
     Adapter,
     Approval,
+    CapacityAudit,
     CaseOutcome,
     ChampionMove,
     Collected,
@@ -240,6 +241,11 @@ class Reader:
         same = select(Suite.id).where(Suite.model_id == model_id, Suite.suite_digest == suite_digest)
         query = select(SuiteAudit).where(col(SuiteAudit.suite_id).in_(same))
         return self._session.exec(query.order_by(col(SuiteAudit.id).desc()).limit(1)).one_or_none()
+
+    def latest_capacity_audit(self, version_id: int) -> CapacityAudit | None:
+        """The newest audit of a version's capacity."""
+        query = select(CapacityAudit).where(CapacityAudit.version_id == version_id)
+        return self._session.exec(query.order_by(col(CapacityAudit.id).desc()).limit(1)).one_or_none()
 
     def outcomes(self, suite_run_id: int) -> list[Outcome]:
         """The scores of a run, in the order of the suite."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-HEAD = "0003"
-KNOWN = ("0001", "0002", "0003")
+HEAD = "0004"
+KNOWN = ("0001", "0002", "0003", "0004")
 
 # Not Alembic's own `alembic_version`: MLflow keeps its revision there, and may live in the same database.
 VERSION_TABLE = "registry_version"
@@ -12,6 +12,7 @@ VERSION_TABLE = "registry_version"
 APPEND_ONLY = (
     "adapter",
     "approval",
+    "capacity_audit",
     "case_outcome",
     "champion_move",
     "collected",

@@ -309,6 +309,22 @@ class SuiteAudit(Record, table=True):
     event_seq: int = Field(foreign_key="event.seq")
 
 
+class CapacityAudit(Record, table=True):
+    """What a version can still take in: the bits before its drift is too large, with a 95 % interval."""
+
+    __tablename__ = "capacity_audit"
+    id: int = Field(default=None, primary_key=True)
+    version_id: int = Field(foreign_key="model_version.id", index=True)
+    verdict: str = Field(sa_type=Words)
+    room_bits: float
+    low: float
+    high: float
+    report_digest: str = Field(sa_type=Words)
+    actor: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=UTCDateTime)
+    event_seq: int = Field(foreign_key="event.seq")
+
+
 class Collected(Record, table=True):
     """An object that was taken out of the store, and by which rule."""
 

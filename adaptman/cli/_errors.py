@@ -3,7 +3,7 @@
 0    done
 1    a domain error: the message says what and which one, the hint says the way out
 2    the command line itself is wrong
-3    the gate refused the promotion
+3    the gate refused the promotion, or the policy the update
 130  interrupted
 """
 

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "format": Entry("format", "Show, compare and register output formats: how calls are written."),
     "examples": Entry("examples", "Migrate, import, check and split training examples."),
     "suite": Entry("suite", "Register regression suites, or import them."),
+    "audit": Entry("audit", "Find out whether version N, or the champion, can take anything in."),
     "update": Entry("update", "Teach the model a tool or format update."),
     "evaluate": Entry("evaluate", "Run the suites on a version and judge it."),
     "approve": Entry("approve", "Agree to the newest decision about version N."),

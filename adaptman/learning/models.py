@@ -103,6 +103,14 @@ def describe(directory: Path) -> dict[str, Any]:
     return {"model_type": config.get("model_type"), "parameters": parameters}
 
 
+def adapter_parameters(adapter: Path) -> int:
+    """The numbers in an adapter."""
+    from safetensors import safe_open
+
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
 def use_threads(count: int) -> None:
     """Let torch use `count` threads from now on."""
     import torch

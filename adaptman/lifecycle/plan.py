@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptman.errors import ExampleError, WorkspaceError
 from adaptman.learning.recipe import Recipe
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.capacity import check_capacity
 from adaptman.lifecycle.evaluate import suites_for
 from adaptman.lifecycle.formats import find_format
 from adaptman.lifecycle.leaks import check_leaks
@@ -118,13 +119,14 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         PolicyError: the policy that is to judge the candidate cannot be read.
         WorkspaceError: there is no champion to start from.
         NotFoundError: there is no such tool schema.
+        GateRefusedError: the champion is saturated, and the policy refuses to update such a version.
         RenderingError: the champion was trained to read other bytes than are rendered today, and the request
             does not accept that.
     """
     # The policy is read before any training is spent on what could not be judged.
     recipe = Recipe().with_settings(request.settings)
     asked = find_format(request.output_format, workspace) if request.output_format is not None else None
-    workspace.policy()
+    policy = workspace.policy()
     model = workspace.model_row()
     with workspace.registry.read() as reader:
         parent, rows = reader.champion(model.id), reader.suites(model.id)
@@ -132,6 +134,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         raise WorkspaceError(
             f"model line `{model.name}` has no champion to start from", hint="run `adaptman init`"
         )
+    check_capacity(workspace, policy, parent, recipe)
     schema = registered_schema(workspace, request.schema)
     taught = engine.version_format(workspace, parent)
     fmt, taught_before = asked or taught, taught if parent.output_format_id is not None else None

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 
 # Okabe and Ito's palette: told apart by every kind of colour vision, and in grey.
-_CHAMPION = "#0072B2"
-_REFUSED = "#D55E00"
-_OTHER = "#7A7A7A"
-_INK = "#222222"
-_FAINT = "#DDDDDD"
+CHAMPION = "#0072B2"
+REFUSED = "#D55E00"
+OTHER = "#7A7A7A"
+INK = "#222222"
+FAINT = "#DDDDDD"
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 3.5, 2.5
 _MOST_COLUMNS = 3
 _MOST_TICKS = 12
 _MOST_LABELS = 6
 _LONGEST_TITLE = 28
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.edgecolor": "#999999",
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "svg.fonttype": "none",
     "svg.hashsalt": "adaptman",
 }
@@ -49,20 +49,40 @@ def plot_history(view: HistoryView, path: Path) -> None:
         AdaptmanError: the ending is not one of `FORMATS`, or there is nothing to draw.
         OSError: the file cannot be written.
     """
-    import matplotlib as mpl
-
-    ending = path.suffix.removeprefix(".").lower()
-    if ending not in FORMATS:
-        known = ", ".join(f"`.{name}`" for name in FORMATS)
-        raise AdaptmanError(f"`{path}` has no ending that can be drawn", hint=f"end it with one of {known}")
+    check_ending(path)
     if not any(_whole(line).cells for line in view.lines):
         raise AdaptmanError(
             "there is nothing to draw: no suite was run yet", hint="run `adaptman evaluate N`"
         )
-    figure = draw(view)
-    metadata = {"Date": None} if ending == "svg" else {}
-    with mpl.rc_context(_STYLE):
-        figure.savefig(path, format=ending, dpi=160, facecolor="white", metadata=metadata)
+    save(draw(view), path)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a file that cannot be drawn into.
+
+    Raises:
+        AdaptmanError: the ending is not one of `FORMATS`.
+    """
+    if _ending(path) not in FORMATS:
+        known = ", ".join(f"`.{name}`" for name in FORMATS)
+        raise AdaptmanError(f"`{path}` has no ending that can be drawn", hint=f"end it with one of {known}")
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure in the form that the file's ending says, the same bytes for the same figure.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import matplotlib as mpl
+
+    metadata = {"Date": None} if _ending(path) == "svg" else {}
+    with mpl.rc_context(STYLE):
+        figure.savefig(path, format=_ending(path), dpi=160, facecolor="white", metadata=metadata)
 
 
 def draw(view: HistoryView) -> Figure:
@@ -74,7 +94,7 @@ def draw(view: HistoryView) -> Figure:
     rows = math.ceil(len(panels) / _MOST_COLUMNS)
     columns = math.ceil(len(panels) / rows)
     width, height = max(columns * _PANEL_WIDTH, 5.6), rows * _PANEL_HEIGHT + 1.1
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height))
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, lines in zip(grid.flat, panels, strict=False):
@@ -102,7 +122,7 @@ def _panels(lines: Sequence[SuiteLine]) -> list[list[SuiteLine]]:
 
 def _draw_panel(axes: Axes, versions: Sequence[HistoryVersion], lines: Sequence[SuiteLine]) -> None:
     first = lines[0]
-    axes.set_title(_shortened(first.suite), loc="left", fontsize=10.5, fontweight="bold", color=_INK, pad=16)
+    axes.set_title(_shortened(first.suite), loc="left", fontsize=10.5, fontweight="bold", color=INK, pad=16)
     axes.text(0, 1.03, _subtitle(lines), transform=axes.transAxes, fontsize=7.5, color="#555555", va="bottom")
     places = {version.number: at for at, version in enumerate(versions)}
     for line in lines:
@@ -133,7 +153,7 @@ def _draw_line(
     axes.plot(
         [places[number] for number in path],
         [line.cells[number].value for number in path],
-        color=_CHAMPION,
+        color=CHAMPION,
         linewidth=1.6,
         alpha=0.55,
         zorder=2,
@@ -180,8 +200,8 @@ def _is_refused(version: HistoryVersion) -> bool:
 
 def _colour(version: HistoryVersion) -> str:
     if version.was_champion:
-        return _CHAMPION
-    return _REFUSED if _is_refused(version) else _OTHER
+        return CHAMPION
+    return REFUSED if _is_refused(version) else OTHER
 
 
 def _marker(version: HistoryVersion, colour: str) -> tuple[str, float, str]:
@@ -210,7 +230,7 @@ def _axes(axes: Axes, versions: Sequence[HistoryVersion], lines: Sequence[SuiteL
     axes.set_xticks(shown, [f"v{versions[at].number}" for at in shown])
     axes.set_xlim(-0.5, len(versions) - 0.5)
     axes.set_ylim(*_limits(lines, labelled=len(versions) <= _MOST_LABELS))
-    axes.grid(axis="y", color=_FAINT, linewidth=0.7)
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, labelsize=8)
     for side in ("top", "right", "left"):
@@ -233,7 +253,7 @@ def _titles(figure: Figure, view: HistoryView, height: float) -> None:
     live = f", champion is version {champion.number}" if champion else ""
     figure.text(
         0.012, 1 - 0.12 / height, f"History of model “{view.model}”",
-        fontsize=13, fontweight="bold", color=_INK, va="top",
+        fontsize=13, fontweight="bold", color=INK, va="top",
     )  # fmt: skip
     count = len(view.versions)
     words = f"{count} version{'' if count == 1 else 's'}{live}; bars are 95 % intervals"
@@ -250,13 +270,13 @@ def _legend(figure: Figure, view: HistoryView) -> None:
             markeredgewidth=1.4,
         )  # fmt: skip
 
-    crossed = (dot("o", 8, _REFUSED, "white"), dot("x", 4.5, _REFUSED, _REFUSED))
+    crossed = (dot("o", 8, REFUSED, "white"), dot("x", 4.5, REFUSED, REFUSED))
     kinds: list[tuple[str, Any, bool]] = [
-        ("champion", dot("*", 11, _CHAMPION, _CHAMPION), view.champion is not None),
-        ("former champion", dot("o", 6, _CHAMPION, _CHAMPION), any(_former(one) for one in view.versions)),
-        ("rolled back", dot("o", 6, _CHAMPION, "white"), any(_back(one) for one in view.versions)),
+        ("champion", dot("*", 11, CHAMPION, CHAMPION), view.champion is not None),
+        ("former champion", dot("o", 6, CHAMPION, CHAMPION), any(_former(one) for one in view.versions)),
+        ("rolled back", dot("o", 6, CHAMPION, "white"), any(_back(one) for one in view.versions)),
         ("refused", crossed, any(_is_refused(one) for one in view.versions)),
-        ("not promoted", dot("o", 6, _OTHER, "white"), any(_plain(one) for one in view.versions)),
+        ("not promoted", dot("o", 6, OTHER, "white"), any(_plain(one) for one in view.versions)),
     ]
     shown = [(label, handle) for label, handle, present in kinds if present]
     figure.legend(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from adaptman.lineage.books import OWNER, Books
 from adaptman.lineage.judgements import (
+    capacity_tags,
     decision_file,
     decision_tags,
     ended_tags,
@@ -215,8 +216,12 @@ class _Check:
                 yield from self._tags(version, "registered version", one.tags, newest)
 
     def marks(self) -> Iterator[Difference]:
-        """When and why a version became champion, or ended."""
-        for kind, tags_of in (("champion.moved", move_tags), ("version.ended", ended_tags)):
+        """When and why a version became champion, or ended, and what it can still take in."""
+        for kind, tags_of in (
+            ("champion.moved", move_tags),
+            ("version.ended", ended_tags),
+            ("capacity.audited", capacity_tags),
+        ):
             for number, every in self._by_version(kind).items():
                 version, newest = Version.of(every[-1].payload), tag_values(tags_of(every[-1].payload))
                 for one in _single(self.shelf.versions.get(number, [])):

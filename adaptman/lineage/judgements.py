@@ -114,6 +114,33 @@ def decision_file(outbox_key: str) -> str:
     return f"decisions/{file_name(outbox_key)}.json"
 
 
+def deliver_capacity(books: Books, payload: Payload) -> dict[str, str]:
+    """An audit of capacity: figures on the version's run, the verdict on the registered version."""
+    from mlflow.entities import Metric
+
+    version = Version.of(payload)
+    experiment_id, at = books.experiment(version.model), milliseconds(payload["at"])
+    run_id = _version_run(books, experiment_id, version, at)
+    values = {"room_bits": payload["room_bits"], "low": payload["low"], "high": payload["high"]}
+    values |= payload["figures"]
+    books.log_metrics(
+        run_id, [Metric(key(f"capacity/{name}"), float(value), at, 0) for name, value in values.items()]
+    )
+    tags = capacity_tags(payload)
+    books.describe_run(run_id, tags=tag_values(tags))
+    return {"experiment_id": experiment_id, "run_id": run_id, **_mark(books, payload, tags)}
+
+
+def capacity_tags(payload: Payload) -> dict[str, object]:
+    """What an audit of capacity says of its version."""
+    return {
+        "capacity": payload["verdict"],
+        "capacity_at": payload["at"],
+        "capacity_room_bits": round(payload["room_bits"]),
+        "capacity_report": payload["report_digest"],
+    }
+
+
 def deliver_champion(books: Books, payload: Payload) -> dict[str, str]:
     """The champion moved: what became champion says since when and why. `point` moves the aliases."""
     return _mark(books, payload, move_tags(payload))

@@ -13,6 +13,7 @@ from adaptman.lineage.books import Books
 from adaptman.lineage.client import Connect, answers, connect, each_call_once, is_no_answer, reason
 from adaptman.lineage.errors import StoreDownError
 from adaptman.lineage.judgements import (
+    deliver_capacity,
     deliver_champion,
     deliver_decision,
     deliver_ended,
@@ -119,6 +120,8 @@ class Mirror:
                 return deliver_suite_run(books, key, payload)
             case "decision.recorded":
                 return deliver_decision(books, key, payload)
+            case "capacity.audited":
+                return deliver_capacity(books, payload)
             case "champion.moved":
                 return deliver_champion(books, payload)
             case "version.ended":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adaptman.evaluation.suites import SuiteKind
+from adaptman.learning.capacity import Ladder
 from adaptman.lifecycle.init import initialise
 from adaptman.lifecycle.plan import UpdatePlan, UpdateRequest, make_plan
 from adaptman.lifecycle.progress import Progress
@@ -40,6 +41,10 @@ RECIPE = {
 RECIPE_WORDS = [word for name, value in RECIPE.items() for word in ("--set", f"{name}={value}")]
 """The same at a terminal."""
 CANDIDATE = 2
+SMALL_LADDER = Ladder(
+    loads=(2, 4), presentations=2, batch_size=2, rank=2, samples=6, held_out=4, sample_tokens=6
+)
+"""An audit of capacity that takes a moment."""
 
 
 def example(

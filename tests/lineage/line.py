@@ -75,6 +75,20 @@ def add_challenger(workspace: Workspace, name: str = "shop") -> int:
     return workspace.registry.write(lambda writer: _candidate(writer, model.id, champion.id, adapter, curves))
 
 
+def audit_capacity(workspace: Workspace, name: str = "shop") -> None:
+    """The champion of that line was found to have room."""
+
+    def record(writer: Writer) -> None:
+        champion = writer.champion(writer.model(name).id)
+        assert champion is not None
+        room = {"room_bits": 5_000.0, "low": 4_000.0, "high": 6_500.0}
+        writer.record_capacity_audit(
+            champion.id, verdict="room", **room, figures={"bits_16": 600.0}, report_digest="f" * 64
+        )
+
+    workspace.registry.write(record)
+
+
 def _candidate(writer: Writer, model_id: int, champion_id: int, adapter: str, curves: str) -> int:
     examples = writer.add_example_set(model_id, object_digest="e" * 64, count=48, tool_schema_id=None)
     version = writer.start_version(

@@ -114,6 +114,21 @@ def moved(number: int, previous: int | None, cause: str = "promote", at: str = "
     return Row("champion.moved", f"champion.moved:version/{MODEL}/{number}:{at}", payload)
 
 
+def capacity(number: int, verdict: str = "room", at: str = "10:10") -> Row:
+    payload = {
+        **_about(number),
+        "verdict": verdict,
+        "room_bits": 5_000.4,
+        "low": 4_000.0,
+        "high": 6_500.0,
+        "figures": {"bits_16": 600.0, "noise_rise": 0.02},
+        "report_digest": "e" * 64,
+        "actor": "ada@host",
+        "at": f"2026-01-02T{at}:00.000000Z",
+    }
+    return Row("capacity.audited", f"capacity.audited:version/{MODEL}/{number}:{at}", payload)
+
+
 def ended(number: int, state: str = "discarded", at: str = "10:09") -> Row:
     payload = {
         **_about(number),

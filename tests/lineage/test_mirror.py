@@ -231,6 +231,18 @@ def test_what_became_champion_says_since_when(mirror: Mirror, objects: Objects) 
     assert "aliases" not in tags
 
 
+def test_an_audit_of_capacity_is_figures_on_the_run_and_a_verdict_on_the_version(
+    mirror: Mirror, objects: Objects
+) -> None:
+    later = payloads.capacity(2, "tight", "10:11")
+    found = tell(mirror, payloads.base(), objects.trained(2), payloads.capacity(2), later)
+    metrics = {name: float(value) for name, _, _, value in run_named(found, "update → v2")["metrics"]}
+    assert metrics["capacity/room_bits"] == 5_000.4
+    assert metrics["capacity/bits_16"] == 600.0
+    _, _, _, tags = found["registered"][0]["versions"][1]
+    assert (tags["adaptman.capacity"], tags["adaptman.capacity_room_bits"]) == ("tight", "5000")
+
+
 def test_a_version_that_was_discarded_says_so(mirror: Mirror, objects: Objects) -> None:
     found = tell(mirror, payloads.base(), objects.trained(2), payloads.ended(2))
     _, _, _, tags = found["registered"][0]["versions"][1]

@@ -20,7 +20,7 @@ from adaptman.lineage.books import KEY
 from adaptman.lineage.client import connect
 from registry.writer_objects import Leaving
 from tests.lineage.census import census
-from tests.lineage.line import add_challenger, workspace_with
+from tests.lineage.line import add_challenger, audit_capacity, workspace_with
 
 NAME = "adaptman.shop"
 
@@ -81,6 +81,7 @@ def standing_bench(tmp_path_factory: pytest.TempPathFactory, empty_database: Pat
     home = tmp_path_factory.mktemp("verify") / "home"
     with workspace_with(home, empty_database) as workspace:
         add_challenger(workspace)
+        audit_capacity(workspace)
         assert deliver_pending(workspace).pending == 0
         yield Bench(workspace, connect(workspace.settings.tracking_uri), empty_database)
 
@@ -134,6 +135,10 @@ DAMAGE: dict[str, Damage] = {
     "why it became champion was changed": Damage(
         lambda bench: _tag(bench, "champion_by"),
         (2, "tag `adaptman.champion_by` of the registered version", "ada@host", "somebody"),
+    ),
+    "what was found of its capacity was changed": Damage(
+        lambda bench: _tag(bench, "capacity"),
+        (2, "tag `adaptman.capacity` of the registered version", "room", "somebody"),
     ),
     "a tag of the model was changed": Damage(
         lambda bench: bench.client.set_logged_model_tags(bench.model(2), {"adaptman.kind": "toy"}),

@@ -212,3 +212,19 @@ def test_a_policy_cannot_be_changed() -> None:
 def test_any_text_is_a_policy_or_a_policy_error(text: str) -> None:
     with suppress(PolicyError):
         assert isinstance(load_policy(text, "p.yaml"), Policy)
+
+
+def test_a_rule_on_capacity_that_nobody_changed_leaves_the_digest_as_it_was() -> None:
+    plain = load_policy(SMALL, "small.yaml")
+    said = load_policy(SMALL + "capacity: {saturated: refuse, missing: ignore}\n", "small.yaml")
+    assert plain.capacity.saturated == "refuse"
+    assert "capacity" not in plain.model_dump(mode="json")
+    assert said.digest == plain.digest
+    other = load_policy(SMALL + "capacity: {saturated: ignore}\n", "small.yaml")
+    assert other.digest != plain.digest
+    assert load_policy(yaml.safe_dump(other.model_dump(mode="json")), "again.yaml").digest == other.digest
+
+
+def test_a_rule_on_capacity_is_read_strictly() -> None:
+    with pytest.raises(PolicyError, match="capacity"):
+        load_policy(SMALL + "capacity: {saturated: perhaps}\n", "small.yaml")

@@ -9,7 +9,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, create_engine, insert, select, text, update
 
-from registry.tables import Approval, Collected, EventRow, ModelVersion, Record, Signature, SuiteAudit
+from registry.tables import (
+    Approval,
+    CapacityAudit,
+    Collected,
+    EventRow,
+    ModelVersion,
+    Record,
+    Signature,
+    SuiteAudit,
+)
 from registry.writer import Writer
 from tests.registry.line import Line, digest, fill
 
@@ -24,7 +33,7 @@ def fill_all(line: Line) -> ModelVersion:
 
 
 def stand_for(writer: Writer, version: ModelVersion) -> None:
-    """An approval, a signature, an audit and two collected objects."""
+    """An approval, a signature, two audits and two collected objects."""
     decision, suite = writer.decisions(version.id)[0], writer.suites(version.model_id)[0]
 
     def rows(event: EventRow) -> Iterator[Record]:
@@ -40,8 +49,17 @@ def stand_for(writer: Writer, version: ModelVersion) -> None:
             flaky=["first"],
             **named,
         )
+        yield CapacityAudit(
+            version_id=version.id,
+            verdict="tight",
+            room_bits=900.0,
+            low=700.0,
+            high=1_200.0,
+            report_digest=digest("capacity"),
+            **named,
+        )
 
-    for place in range(3):
+    for place in range(4):
         writer._record_with("stood.for", "s", {}, lambda event, place=place: [list(rows(event))[place]])
 
     def collected(event: EventRow) -> list[Collected]:

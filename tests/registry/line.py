@@ -8,7 +8,7 @@ from typing import Any
 
 from registry.reader import Reader
 from registry.registry import Registry
-from registry.tables import DecisionRow, ModelVersion, Suite, SuiteRun, ToolSchema
+from registry.tables import CapacityAudit, DecisionRow, ModelVersion, Suite, SuiteRun, ToolSchema
 from registry.values import Outcome, Promotion
 from registry.writer import Writer
 from registry.writer_objects import Leaving
@@ -140,11 +140,21 @@ def fill(writer: Writer, model_id: int) -> ModelVersion:
     suite = add_suite(writer, model_id)
     score(writer, version, suite)
     writer.record_suite_audit(version.id, suite.id, runs=2, flaky=["second"], report_digest=digest("report"))
+    audit_capacity(writer, version)
     judge(writer, version)
     writer.approve(version.id, "looks right")
     writer.add_signature(version.id, key_id=digest("key"), envelope="{}")
     collect(writer, digest("orphan"))
     return version
+
+
+def audit_capacity(writer: Writer, version: ModelVersion, **changes: Any) -> CapacityAudit:
+    """An audit that found room."""
+    values: dict[str, Any] = {
+        "verdict": "room", "room_bits": 5_000.0, "low": 4_000.0, "high": 6_500.0,
+        "figures": {"bits_16": 600.0, "drift_16": 0.01}, "report_digest": digest("capacity"),
+    }  # fmt: skip
+    return writer.record_capacity_audit(version.id, **(values | changes))
 
 
 def collect(writer: Writer, *digests: str) -> None:

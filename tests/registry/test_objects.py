@@ -37,6 +37,7 @@ def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Lin
         ("model_version", "rendering_digest"),
         ("suite_run", "outputs_digest"),
         ("suite_audit", "report_digest"),
+        ("capacity_audit", "report_digest"),
     }
     assert columns - GONE == asked
     with registry.read() as reader:
@@ -52,6 +53,7 @@ def test_every_column_that_holds_a_digest_is_asked(registry: Registry, line: Lin
         ("rendering", digest("rendering")),
         ("outputs", digest("outputs")),
         ("audit report", digest("report")),
+        ("capacity report", digest("capacity")),
     }
     assert {role for role, _ in named if role in TREES} == TREES
 

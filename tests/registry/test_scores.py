@@ -13,7 +13,7 @@ from registry.errors import InvalidRecordError
 from registry.registry import Registry
 from registry.values import CaseScore, Outcome
 from registry.writer import Writer
-from tests.registry.line import Line, add_suite, digest, finish, judged, score, start
+from tests.registry.line import Line, add_suite, audit_capacity, digest, finish, judged, score, start
 
 
 @contextmanager
@@ -286,3 +286,43 @@ def test_an_audit_of_another_line_is_refused(registry: Registry, line: Line) -> 
 
     with pytest.raises(InvalidRecordError, match="belongs to another model line"):
         registry.write(work)
+
+
+def test_the_newest_audit_of_capacity(registry: Registry, line: Line) -> None:
+    def work(writer: Writer) -> None:
+        base = writer.version(line.id, 1)
+        audit_capacity(writer, base)
+        audit_capacity(writer, base, verdict="saturated", room_bits=3.0, low=0.0, high=9.0)
+
+    registry.write(work)
+    with registry.read() as reader:
+        base = reader.version(line.id, 1)
+        audit = reader.latest_capacity_audit(base.id)
+        told = [row.payload for row in reader.outbox_rows("capacity.audited")]
+        event = reader.events()[-1]
+    assert audit is not None
+    assert (audit.verdict, audit.room_bits, audit.low, audit.high) == ("saturated", 3.0, 0.0, 9.0)
+    assert [(one["verdict"], one["version"], one["figures"]["bits_16"]) for one in told] == [
+        ("room", 1, 600.0),
+        ("saturated", 1, 600.0),
+    ]
+    assert (event.kind, event.subject) == ("capacity.audited", "version/default/1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"verdict": "roomy"}, "`roomy` is no verdict"),
+        ({"room_bits": float("nan")}, "not an interval"),
+        ({"low": 7_000.0}, "not an interval"),
+        ({"low": -1.0}, "not an interval"),
+        ({"figures": {"bits_16": float("inf")}}, "not an interval"),
+    ],
+)
+def test_what_cannot_be_an_audit_of_capacity_is_refused(
+    registry: Registry, line: Line, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InvalidRecordError, match=told):
+        registry.write(lambda writer: audit_capacity(writer, writer.version(line.id, 1), **changes))
+    with registry.read() as reader:
+        assert reader.latest_capacity_audit(reader.version(line.id, 1).id) is None

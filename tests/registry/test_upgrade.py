@@ -22,7 +22,7 @@ from tests.registry.line import Clock, Line
 
 DATA = Path(__file__).parent / "data"
 EVENTS = 40
-KEPT = {"event_changes", "model_version_rendering_digest", "suite_run_figures"}
+KEPT = {"capacity_audit_kept", "event_changes", "model_version_rendering_digest", "suite_run_figures"}
 """Where downgrades keep what the events have told of what older revisions do not have."""
 
 
@@ -158,7 +158,9 @@ def test_down_and_up_again_with_data(old_url: str, clock: Clock) -> None:
     assert [one["kind"] for one in again["event"][len(full["event"]) :]] == [
         "record.snapshot",
         "record.restored",
+        "record.restored",
     ]
+    assert again["capacity_audit"] == full["capacity_audit"]
     assert again["model_version"] == full["model_version"]
     assert again["suite_run"] == full["suite_run"]
     with_registry(old_url, clock)
@@ -176,6 +178,23 @@ def test_data_of_0002_goes_on_and_survives_going_back(empty_url: str, clock: Clo
     with_registry(empty_url, clock)
     full = rows(empty_url)
     migrate.downgrade(empty_url, "0002")
+    migrate.upgrade(empty_url)
+    again = rows(empty_url)
+    assert [again["event"].pop()["kind"] for _ in range(2)] == ["record.restored"] * 2
+    assert again == full
+    with_registry(empty_url, clock)
+
+
+def test_data_of_0003_goes_on_and_audits_survive_going_back(empty_url: str, clock: Clock) -> None:
+    load(empty_url, "0003")
+    old = rows(empty_url)
+    migrate.upgrade(empty_url)
+    assert migrate.check(empty_url) == []
+    assert without_what_is_new(rows(empty_url), old) == old
+    with_registry(empty_url, clock)
+    full = rows(empty_url)
+    assert full["capacity_audit"]
+    migrate.downgrade(empty_url, "0003")
     migrate.upgrade(empty_url)
     again = rows(empty_url)
     assert again["event"].pop()["kind"] == "record.restored"

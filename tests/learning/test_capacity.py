@@ -1,0 +1,167 @@
+"""The audit of capacity: what is counted is right, and the frontier says what its points say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptman.learning import capacity, models
+from adaptman.learning.capacity import QUICK, Estimate, Frontier, room_of
+from adaptman.learning.chat import ChatRenderer
+from adaptman.learning.models import LoadedModel
+
+SMALL = replace(
+    QUICK, loads=(2, 4), presentations=2, batch_size=2, rank=2, samples=6, held_out=4, sample_tokens=6
+)
+
+
+@pytest.fixture(scope="module")
+def probed(base: Path, renderer: ChatRenderer, tmp_path_factory: pytest.TempPathFactory) -> Frontier:
+    return capacity.probe(base, None, renderer, SMALL, tmp_path_factory.mktemp("probe"))[0]
+
+
+def test_bindings_are_random_keys_and_values_of_ordinary_tokens(loaded: LoadedModel) -> None:
+    alphabet = capacity.ordinary_tokens(loaded, seed=0)
+    assert not set(alphabet) & set(loaded.tokenizer.all_special_ids)
+    rows = capacity.bindings(alphabet, 50, 0, start=7)
+    assert rows == capacity.bindings(alphabet, 50, 0, start=7)
+    assert rows[:20] == capacity.bindings(alphabet, 20, 0, start=7)
+    assert all(row.ids[0] == 7 and len(row.ids) == 9 and row.prompt_length == 5 for row in rows)
+    assert {token for row in rows for token in row.ids[1:]} <= set(alphabet)
+    assert rows != capacity.bindings(alphabet, 50, 1, start=7)
+
+
+def test_the_cost_of_a_value_is_that_of_transformers(loaded: LoadedModel) -> None:
+    rows = capacity.bindings(capacity.ordinary_tokens(loaded, 0), 5, 0, start=None)
+    found = capacity.value_nats(loaded, rows)
+    for row, nats in zip(rows, found.tolist(), strict=True):
+        logits = loaded.model(torch.tensor([row.ids])).logits[0].detach().log_softmax(-1)
+        wanted = -sum(float(logits[at - 1, row.ids[at]]) for at in range(row.prompt_length, len(row.ids)))
+        assert nats == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_model_has_not_drifted_from_itself(base: Path, renderer: ChatRenderer, loaded: LoadedModel) -> None:
+    drawn = capacity._samples(loaded, renderer, SMALL, lambda name, step, steps: None)
+    still = capacity.drift(loaded, drawn.samples)
+    assert still.abs().max() < 1e-3
+    other = models.load(base)
+    models.disturb(other, 0, 0.5)
+    assert (capacity.drift(other, drawn.samples) > 0.01).all()
+
+
+def test_the_held_out_samples_are_not_replayed(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+    drawn = capacity._samples(loaded, renderer, SMALL, lambda name, step, steps: None)
+    kept, held_out = capacity._split(drawn, SMALL)
+    assert (len(kept), len(held_out)) == (6, 4)
+    assert {id(one) for one in (*kept, *held_out)} == {id(one) for one in drawn.samples}
+
+
+def test_a_probe_is_the_same_each_time(
+    probed: Frontier, base: Path, renderer: ChatRenderer, tmp_path: Path
+) -> None:
+    steps: list[tuple[str, int, int]] = []
+    again, _ = capacity.probe(
+        base, None, renderer, SMALL, tmp_path / "again", on_step=lambda *told: steps.append(told)
+    )
+    assert again == probed
+    assert steps[-1] == ("4 bindings", 4, 4)
+    assert [one for one in steps if one[0] == "2 bindings"] == [("2 bindings", 1, 2), ("2 bindings", 2, 2)]
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_probe_goes_on_from_the_adapter(
+    probed: Frontier, base: Path, renderer: ChatRenderer, tmp_path: Path
+) -> None:
+    """The adapter's own rank is what is probed, since an update would train that one."""
+    from adaptman.learning import trainer
+    from adaptman.learning.chat import Encoded
+    from adaptman.learning.recipe import Recipe
+
+    recipe = Recipe.from_dict({"steps": 1, "lora": {"rank": 1}, "replay": {"kind": "none"}})
+    parent = trainer.train(base, None, [Encoded([1, 2, 3], 1)], None, recipe, tmp_path / "parent").adapter
+    found, _ = capacity.probe(base, parent, renderer, SMALL, tmp_path / "probe")
+    assert found.trainable * 2 == probed.trainable
+
+
+def test_what_is_taught_in_earnest_is_counted(base: Path, renderer: ChatRenderer, tmp_path: Path) -> None:
+    """Two bindings, seen often and at a high rate, are remembered."""
+    ladder = replace(SMALL, loads=(2,), presentations=80, lr=2e-2, rank=8)
+    (rung,) = capacity.probe(base, None, renderer, ladder, tmp_path / "probe")[0].rungs
+    assert rung.offered_bits == pytest.approx(2 * 4 * math.log2(264 - 3), rel=0.02)
+    assert rung.bits.value > 0.5 * rung.offered_bits
+    assert rung.bits.low <= rung.bits.value <= rung.bits.high
+
+
+points = st.lists(
+    st.tuples(st.floats(1, 1e4), st.floats(1e-4, 1)), min_size=1, max_size=6, unique_by=lambda one: one[0]
+).map(sorted)
+
+
+@given(points, st.floats(0.01, 0.5))
+def test_room_rises_with_what_is_tolerated(found: list[tuple[float, float]], tolerance: float) -> None:
+    assert room_of(found, tolerance)[0] <= room_of(found, 2 * tolerance)[0] + 1e-6
+
+
+@given(points)
+def test_room_scales_with_the_bits(found: list[tuple[float, float]]) -> None:
+    doubled = [(2 * bits, moved) for bits, moved in found]
+    assert room_of(doubled)[0] == pytest.approx(2 * room_of(found)[0])
+    assert room_of(doubled)[1] == room_of(found)[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "room", "beyond"),
+    [
+        ([(100, 0.05), (200, 0.15)], 150, False),
+        ([(100, 0.2)], 50, False),
+        ([(100, 0.02), (200, 0.06)], 300, True),
+        ([(100, 0.02), (50, 0.3)], 100, False),
+        ([(0, 0.05)], 0, True),
+    ],
+)
+def test_where_the_frontier_crosses(found: list[tuple[float, float]], room: float, beyond: bool) -> None:
+    assert room_of(found) == (pytest.approx(room), beyond)
+
+
+def measured(bindings: int, bits: float, moved: float) -> capacity._Measured:
+    """Every binding the same, every held-out sample of ten tokens the same."""
+    return capacity._Measured(
+        bindings, torch.full((bindings,), bits / bindings), torch.full((8,), 10 * moved)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rungs", "verdict", "bend"),
+    [
+        ([(16, 600, 0.01), (32, 1200, 0.02), (64, 2400, 0.06)], "room", 32),
+        ([(16, 600, 0.02), (32, 1200, 0.30), (64, 2400, 0.40)], "tight", 16),
+        ([(16, 100, 0.50), (32, 200, 0.90), (64, 300, 1.60)], "saturated", 32),
+        ([(16, 0, 0.01), (32, 0, 0.02)], "saturated", 16),
+    ],
+)
+def test_verdicts(rungs: list[tuple[int, float, float]], verdict: str, bend: int) -> None:
+    found = capacity.frontier([measured(*one) for one in rungs], 40.0, torch.full((8,), 10.0), 1000, 0)
+    assert found.verdict == verdict
+    if verdict != "saturated":
+        assert found.bend == bend
+    for rung, (bindings, bits, moved) in zip(found.rungs, rungs, strict=True):
+        assert rung.offered_bits == 40 * bindings
+        assert rung.bits == Estimate(*[pytest.approx(bits)] * 3)
+        assert rung.drift == Estimate(*[pytest.approx(moved, abs=1e-6)] * 3)
+
+
+def test_more_scatter_makes_a_wider_interval() -> None:
+    generator = torch.Generator().manual_seed(0)
+    widths = []
+    for scatter in (0.1, 2.0):
+        moved = (0.05 + 0.05 * scatter * torch.rand(12, generator=generator)) * 10
+        one = capacity._Measured(16, torch.full((16,), 40.0), moved)
+        room = capacity.frontier([one], 40.0, torch.full((12,), 10.0), 1, 0).room_bits
+        widths.append((room.high - room.low) / room.value)
+    assert widths[0] < widths[1]
