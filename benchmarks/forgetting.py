@@ -38,10 +38,10 @@ from forgetting_stream import Record, Stream, Update, stream
 from adaptman.errors import TrainingError
 from adaptman.evaluation.runner import SuiteResult, run_suite
 from adaptman.evaluation.suites import Suite
-from adaptman.learning import earlier, models, replay, trainer
+from adaptman.learning import capacity, earlier, models, replay, trainer
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
-from adaptman.learning.losses import top_k_kl, top_k_of
+from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader
 from adaptman.learning.recipe import Recipe, ReplayRecipe
@@ -150,18 +150,7 @@ class Asked:
 
     def drift(self, samples: Sequence[replay.ReplaySample]) -> float:
         """KL(base ‖ model) in nats per token, a lower bound by the base's 256 likeliest tokens."""
-        device = self.loaded.model.device
-        read = RowReader(self.loaded.model.base_model, longest=max(len(one.ids) for one in samples))
-        head, total = models.head_weight(self.loaded.model), 0.0
-        with torch.inference_mode():
-            for one in samples:
-                states = read([one.ids[:-1]])
-                hidden = states.hidden_TD[states.rows[0]][one.positions - 1].float()
-                teacher = type(one.teacher)(
-                    one.teacher.ids_TK.long().to(device), one.teacher.log_probs_TK.to(device)
-                )
-                total += float(top_k_kl(hidden, head, teacher))
-        return total / sum(len(one.positions) for one in samples)
+        return float(capacity.drift(self.loaded, samples).sum()) / sum(len(one.positions) for one in samples)
 
     def taught(self, records: Sequence[Record]) -> list[replay.ReplaySample]:
         """Written answers with this model's own predictions of their tokens."""

@@ -3,8 +3,8 @@
 Five updates, each of which a team would register: new tools; tools to choose between; a changed schema
 (rename, newly required, enum narrowed); several calls at once; another output format. Requests are BFCL's
 (`simple_python`, `multiple`, `parallel`, `irrelevance`), from the wheel `bfcl-eval`, and those of the demo's
-changed tools. Of the demo, on which the default recipe was chosen, only these twelve tools are here again, and
-none of its general questions.
+changed tools. Of the demo, on which the default recipe was chosen, only these twelve tools are here again,
+and none of its general questions.
 """
 
 from __future__ import annotations
