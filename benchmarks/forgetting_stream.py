@@ -1,0 +1,185 @@
+"""The stream of updates that `forgetting.py` measures: what each teaches, and what asks whether it is kept.
+
+Five updates, each of which a team would register: new tools; tools to choose between; a changed schema
+(rename, newly required, enum narrowed); several calls at once; another output format. Requests are BFCL's
+(`simple_python`, `multiple`, `parallel`, `irrelevance`), from the wheel `bfcl-eval`, and those of the demo's
+changed tools. Of the demo, on which the default recipe was chosen, only these twelve tools are here again,
+and none of its general questions.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adaptman.demo import bfcl, data
+from adaptman.demo.second_update import HELD_OUT_PER_TOOL, ToolUpdate, tool_updates
+from adaptman.evaluation.bfcl import read_category, wheel_data
+from adaptman.evaluation.suites import Suite, SuiteKind, read_suite
+from adaptman.toolspec.jsontext import canonical_json
+
+Record = dict[str, Any]
+QUESTIONS = Path(__file__).parent / "data" / "general_questions.tsv"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update teaches: examples in OpenAI's form, the output format, and the suite of held-out cases,
+    which `held_out` answers.
+
+    `changed` are the canonical texts of earlier tools that are not as they were any more.
+    """
+
+    name: str
+    format_name: str
+    examples: tuple[Record, ...]
+    suite: Suite
+    held_out: tuple[Record, ...]
+    changed: frozenset[str] = frozenset()
+
+    @property
+    def tools(self) -> tuple[Record, ...]:
+        """The tools shown in the examples, each once."""
+        found = {canonical_json(tool): tool for example in self.examples for tool in example["tools"]}
+        return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The updates in their order, and the suites that belong to none of them."""
+
+    updates: tuple[Update, ...]
+    general: Suite
+    irrelevance: Suite
+
+
+def stream(*, examples: int, cases: int, seed: int) -> Stream:
+    """The stream with so many examples and held-out cases an update; the shortest of BFCL's, split by `seed`.
+
+    Raises:
+        SuiteError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
+    """
+    source = wheel_data()
+    used = {case.id for part in data.choose(bfcl.simple_python(), seed=0) for case in part}
+    simple = [one for one in read_category(source, "simple_python").records if one["id"] not in used]
+    count, chance = examples + cases, random.Random(f"stream/{seed}")
+
+    def split(records: Sequence[Record], name: str, format_name: str = "hermes") -> Update:
+        rows = list(records)
+        chance.shuffle(rows)
+        return _update(name, format_name, [_example(row) for row in rows[cases:]], rows[:cases])
+
+    simple = _shortest(simple, 2 * count)
+    chance.shuffle(simple)
+    changing = _changing_tools()
+    first = split(simple[:count], "new tools")
+    first = _with_more(first, [_example(_request(*pair)) for pair in changing])
+    updates = (
+        first,
+        split(_shortest(read_category(source, "multiple").records, count), "more tools"),
+        _schema_change(examples, cases, chance),
+        split(_shortest(read_category(source, "parallel").records, count), "parallel calls"),
+        split(simple[count:], "other format", "mistral"),
+    )
+    return Stream(updates, general_questions(), _irrelevance(cases))
+
+
+def general_questions() -> Suite:
+    """Short questions of general knowledge, none of them the demo's."""
+    rows = []
+    for number, line in enumerate(QUESTIONS.read_text(encoding="utf-8").splitlines(), 1):
+        question, answers = line.split("\t")
+        message = {"role": "user", "content": question}
+        rows.append({"id": f"general-{number}", "messages": [message], "answers": answers.split("|")})
+    return _suite("general", SuiteKind.GENERAL, rows)
+
+
+def _irrelevance(cases: int) -> Suite:
+    records = _shortest(read_category(wheel_data(), "irrelevance").records, cases)
+    return _suite("irrelevance", SuiteKind.IRRELEVANCE, records)
+
+
+def _changing_tools() -> list[tuple[Record, ToolUpdate]]:
+    tools = {case.name: case.tool for case in bfcl.simple_python()}
+    return [(tools[update.tool], update) for update in tool_updates()]
+
+
+def _request(tool: Record, update: ToolUpdate) -> Record:
+    """One request for a tool that is going to change, in the form of before: what the first update learns."""
+    case = next(iter(update.others), update.cases[0])
+    accept = dict(case["accept"])
+    if update.narrow and not update.others:
+        accept[update.narrow["parameter"]] = list(update.narrow["removed"])
+    return _asked(f"{update.tool}-before", tool, tool, update.asked[0], case, accept)
+
+
+def _schema_change(examples: int, cases: int, chance: random.Random) -> Update:
+    """Twelve tools, of which each is renamed, has a parameter newly required or an enum narrowed."""
+    learned: list[Record] = []
+    held_out: list[Record] = []
+    for tool, update in _changing_tools():
+        rows = [*update.cases, *update.others]
+        chance.shuffle(rows)
+        for number, case in enumerate(rows):
+            asked_of_suite = number < HELD_OUT_PER_TOOL
+            wordings = update.asked_otherwise if asked_of_suite else update.asked
+            record = _asked(
+                f"{update.tool}-{number}", tool, update.apply(tool), wordings[number % len(wordings)], case
+            )
+            (held_out if asked_of_suite else learned).append(record)
+    chance.shuffle(learned)
+    chance.shuffle(held_out)
+    changed = frozenset(canonical_json(tool) for tool, _ in _changing_tools())
+    made = _update(
+        "changed schema", "hermes", [_example(row) for row in learned[:examples]], held_out[:cases]
+    )
+    return replace(made, changed=changed)
+
+
+def _asked(
+    name: str,
+    tool: Record,
+    shown: Record,
+    wording: str,
+    case: Mapping[str, Any],
+    accept: Mapping[str, Any] | None = None,
+) -> Record:
+    words = {key: values[0] for key, values in case["accept"].items()} | dict(case.get("words", {}))
+    call = {"name": shown["function"]["name"], "arguments": dict(accept or case["accept"])}
+    message = {"role": "user", "content": wording.format(**words)}
+    return {"id": name, "messages": [message], "tools": [shown], "accept": [call]}
+
+
+def _with_more(update: Update, examples: Sequence[Record]) -> Update:
+    kept = update.examples[: len(update.examples) - len(examples)]
+    return replace(update, examples=(*kept, *examples))
+
+
+def _update(name: str, format_name: str, examples: Sequence[Record], held_out: Sequence[Record]) -> Update:
+    answered = tuple(_example(row) for row in held_out)
+    return Update(name, format_name, tuple(examples), _suite(name, SuiteKind.TARGET, held_out), answered)
+
+
+def _suite(name: str, kind: SuiteKind, rows: Sequence[Mapping[str, Any]]) -> Suite:
+    lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    return read_suite(lines.encode(), name=name, kind=kind, origin=name)
+
+
+def _shortest(records: Sequence[Record], count: int) -> list[Record]:
+    return sorted(records, key=lambda row: (len(json.dumps(row, ensure_ascii=False)), row["id"]))[:count]
+
+
+def _example(record: Record) -> Record:
+    """The request answered by its calls, each parameter with the first value that is accepted."""
+    tools = {tool["function"]["name"]: tool for tool in record["tools"]}
+    calls = []
+    for call in record["accept"]:
+        case = bfcl.BfclCase(record["id"], "", tools[call["name"]], call["arguments"])
+        arguments = json.dumps(data.arguments(case), ensure_ascii=False)
+        calls.append({"type": "function", "function": {"name": call["name"], "arguments": arguments}})
+    answer = {"role": "assistant", "tool_calls": calls}
+    return {"id": record["id"], "messages": [*record["messages"], answer], "tools": record["tools"]}
