@@ -25,9 +25,9 @@ from torch import Tensor
 from adaptman.errors import ModelError
 from adaptman.learning import models, trainer
 from adaptman.learning.chat import ChatRenderer, Encoded
-from adaptman.learning.losses import TopK, cross_entropy, top_k_kl
+from adaptman.learning.losses import TopK, token_nll, top_k_kl
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.packing import RowReader, budgeted
+from adaptman.learning.packing import predicting
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
 from adaptman.learning.replay import ReplaySample, ReplaySet, generate
 
@@ -37,7 +37,6 @@ TOLERANCE = 0.1
 """Drift in nats per token that counts as nothing lost: what the default policy's suites of drift allow."""
 _KEY_TOKENS, _VALUE_TOKENS, _ALPHABET = 4, 4, 1024
 _RESAMPLES = 400
-_PASS_TOKENS = 2048
 _CONFIDENCE = 0.95
 
 
@@ -213,17 +212,12 @@ def bindings(alphabet: Sequence[int], count: int, seed: int, *, start: int | Non
 
 def value_nats(loaded: LoadedModel, rows: Sequence[Encoded]) -> Tensor:
     """−log p of each row's value, in nats, float64 [rows]."""
-    read = RowReader(loaded.model.base_model, longest=max(len(row.ids) for row in rows))
-    head_VD = models.head_weight(loaded.model)
-    found = torch.zeros(len(rows), dtype=torch.float64)
+    head_VD, found = models.head_weight(loaded.model), torch.zeros(len(rows), dtype=torch.float64)
+    positions = [torch.arange(row.prompt_length, len(row.ids)) for row in rows]
     with torch.inference_mode():
-        for indices in budgeted([row.ids[:-1] for row in rows], _PASS_TOKENS):
-            states = read([rows[index].ids[:-1] for index in indices])
-            for at, index in enumerate(indices):
-                row = rows[index]
-                hidden_TD = states.hidden_TD[states.rows[at][row.prompt_length - 1 :]].float()
-                targets = torch.tensor(row.ids[row.prompt_length :], device=hidden_TD.device)
-                found[index] = float(cross_entropy(hidden_TD, head_VD, targets))
+        for index, hidden_TD in predicting(loaded.model.base_model, [row.ids for row in rows], positions):
+            targets_T = torch.tensor(rows[index].ids)[positions[index]].to(hidden_TD.device)
+            found[index] = float(token_nll(hidden_TD, head_VD, targets_T).sum())
     return found
 
 
@@ -232,20 +226,14 @@ def drift(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Tensor:
 
     A lower bound by the teacher's top k, as in training.
     """
-    read = RowReader(loaded.model.base_model, longest=max(len(one.ids) for one in samples))
-    head_VD = models.head_weight(loaded.model)
-    found = torch.zeros(len(samples), dtype=torch.float64)
+    head_VD, found = models.head_weight(loaded.model), torch.zeros(len(samples), dtype=torch.float64)
+    rows, positions = [one.ids for one in samples], [one.positions for one in samples]
     with torch.inference_mode():
-        for indices in budgeted([one.ids[:-1] for one in samples], _PASS_TOKENS):
-            states = read([samples[index].ids[:-1] for index in indices])
-            for at, index in enumerate(indices):
-                one = samples[index]
-                hidden_TD = states.hidden_TD[states.rows[at][one.positions - 1]].float()
-                teacher = TopK(
-                    one.teacher.ids_TK.long().to(hidden_TD.device),
-                    one.teacher.log_probs_TK.to(hidden_TD.device),
-                )
-                found[index] = float(top_k_kl(hidden_TD, head_VD, teacher))
+        for index, hidden_TD in predicting(loaded.model.base_model, rows, positions):
+            kept = samples[index].teacher
+            device = hidden_TD.device
+            teacher = TopK(kept.ids_TK.long().to(device), kept.log_probs_TK.to(device))
+            found[index] = float(top_k_kl(hidden_TD, head_VD, teacher))
     return found
 
 

@@ -174,6 +174,20 @@ class RowReader:
         return States(read_packed(self._decoder, packed), packed.rows)
 
 
+def predicting(
+    decoder: Any, rows: Sequence[Sequence[int]], positions: Sequence[Tensor], *, budget: int = 2048
+) -> Iterator[tuple[int, Tensor]]:
+    """Each row's number with the hidden states [n, hidden] that predict its tokens at `positions` [n].
+
+    Rows are read together, so many tokens at a time, and come in the order in which they are read.
+    """
+    read = RowReader(decoder, longest=max(map(len, rows)))
+    for indices in budgeted([row[:-1] for row in rows], budget):
+        states = read([rows[index][:-1] for index in indices])
+        for at, index in enumerate(indices):
+            yield index, states.hidden_TD[states.rows[at][positions[index] - 1]].float()
+
+
 def read_packed(decoder: Any, packed: Packed, *, keep: Keep | None = None) -> Tensor:
     """Last hidden states, [T, hidden]. `keep` is given each layer's number, keys and values, [G, T, D]."""
     device = next(decoder.parameters()).device

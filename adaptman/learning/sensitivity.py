@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 
 from adaptman.learning import models
-from adaptman.learning.losses import cross_entropy
+from adaptman.learning.losses import token_nll
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.packing import RowReader, budgeted
+from adaptman.learning.packing import predicting
 from adaptman.learning.replay import ReplaySample
 
 NOISE = 0.05
 """Share of each matrix's standard deviation that the noise has."""
 _SEEDS = (0, 1, 2)
 _GROUP, _LEVELS = 32, 7
-_PASS_TOKENS = 2048
 _IDLE = 0.01
 _POWER_STEPS = 30
 
@@ -63,17 +62,13 @@ def evidence(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Evidence:
 
 def own_loss(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> float:
     """−log p of the samples' generated tokens, in nats per token."""
-    read = RowReader(loaded.model.base_model, longest=max(len(one.ids) for one in samples))
     head_VD, total = models.head_weight(loaded.model), 0.0
+    rows, positions = [one.ids for one in samples], [one.positions for one in samples]
     with torch.inference_mode():
-        for indices in budgeted([one.ids[:-1] for one in samples], _PASS_TOKENS):
-            states = read([samples[index].ids[:-1] for index in indices])
-            for at, index in enumerate(indices):
-                one = samples[index]
-                hidden_TD = states.hidden_TD[states.rows[at][one.positions - 1]].float()
-                targets = torch.tensor(one.ids)[one.positions].to(hidden_TD.device)
-                total += float(cross_entropy(hidden_TD, head_VD, targets))
-    return total / sum(len(one.positions) for one in samples)
+        for index, hidden_TD in predicting(loaded.model.base_model, rows, positions):
+            targets_T = torch.tensor(rows[index])[positions[index]].to(hidden_TD.device)
+            total += float(token_nll(hidden_TD, head_VD, targets_T).sum())
+    return total / sum(map(len, positions))
 
 
 def round_weights(loaded: LoadedModel) -> None:
