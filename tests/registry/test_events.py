@@ -149,6 +149,7 @@ def test_every_change_is_an_event(registry: Registry, line: Line) -> None:
         "suite.added",
         "suite_run.recorded",
         "suite.audited",
+        "capacity.audited",
         "version.evaluated",
         "decision.recorded",
         "version.approved",
