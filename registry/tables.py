@@ -184,6 +184,11 @@ class ModelVersion(Record, table=True):
         made = self.parent_id is not None and self.finished_at is not None
         return made and self.adapter_id is None
 
+    @property
+    def is_folded(self) -> bool:
+        """Whether it was made by a fold, and not by training."""
+        return self.has_own_checkpoint and self.recipe is None
+
 
 class SuiteRun(Record, table=True):
     """One scoring of a version on a suite: the metric with its 95 % interval over `n` cases."""

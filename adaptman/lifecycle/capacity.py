@@ -193,8 +193,8 @@ def _rung_dict(rung: Any) -> Mapping[str, Any]:
 def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, recipe: Recipe) -> None:
     """Hold an update to what the policy says of capacity; one that grows the adapter is a way out.
 
-    What counts is the newest audit of the version it starts from, or of the nearest one before it on the
-    same base: training does not make room.
+    What counts is the newest audit of the version it starts from, or of the nearest one before it, back to
+    the last fold: training does not make room.
 
     Raises:
         GateRefusedError: the version is saturated, or was never audited and the policy asks for it.
@@ -221,6 +221,8 @@ def _nearest(workspace: Workspace, parent: ModelVersion) -> tuple[ModelVersion, 
     with workspace.registry.read() as reader:
         for version in reversed(reader.ancestry(parent)):
             row = reader.latest_capacity_audit(version.id)
-            if row is not None and version.base_digest == parent.base_digest:
+            if row is not None:
                 return version, row
+            if version.is_folded:
+                break
     return parent, None

@@ -107,14 +107,9 @@ def _standing(reader: Reader, source: ModelVersion) -> ModelVersion | None:
     made = [
         one
         for one in reversed(reader.versions(source.model_id))
-        if one.parent_id == source.id and is_folded(one) and one.state not in ("failed", "discarded")
+        if one.parent_id == source.id and one.is_folded and one.state not in ("failed", "discarded")
     ]
     return next((one for one in made if not reader.is_collected(one)), None)
-
-
-def is_folded(version: ModelVersion) -> bool:
-    """Whether a version was made by a fold, and not by training."""
-    return version.has_own_checkpoint and version.recipe is None
 
 
 def _folded(workspace: Workspace, source: ModelVersion, note: str, progress: Progress) -> Folded:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adaptman.artifacts.store import ObjectStore
 from adaptman.errors import ReproductionError
 from adaptman.lifecycle import engine
-from adaptman.lifecycle.fold import is_folded, merge
+from adaptman.lifecycle.fold import merge
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.plan import recorded_plan
 from adaptman.lifecycle.progress import Progress, Silent
@@ -137,7 +137,7 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
         runs.mkdir(parents=True, exist_ok=True)
         # Named like the folder of a run, so that gc finds what a kill has left.
         with TemporaryDirectory(prefix="reproduce-", suffix=f"-v{number}", dir=runs) as folder:
-            again = _fold_again if is_folded(version) else _train_again
+            again = _fold_again if version.is_folded else _train_again
             return again(workspace, version, Path(folder), watched)
 
 

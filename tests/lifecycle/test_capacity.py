@@ -11,6 +11,9 @@ from adaptman.errors import GateRefusedError
 from adaptman.learning import capacity
 from adaptman.lifecycle.capacity import CapacityReport, audit_capacity, report_dict
 from adaptman.lifecycle.capacity_plot import plot_capacity
+from adaptman.lifecycle.evaluate import evaluate
+from adaptman.lifecycle.fold import fold_version
+from adaptman.lifecycle.promote import promote
 from registry.errors import NotFoundError
 from registry.tables import ModelVersion
 from registry.writer import Writer
@@ -115,6 +118,18 @@ def test_growing_the_adapter_is_a_way_out(updated: TinyLine) -> None:
     updated.second_tools()
     say(updated, 2, "saturated")
     assert updated.plan(2, **{"adapter": "grow", "lora.rank": "4"}).recipe.adapter == "grow"
+
+
+def test_a_folded_version_is_asked_anew(updated: TinyLine) -> None:
+    updated.second_tools()
+    say(updated, 2, "saturated")
+    folded = fold_version(updated.workspace).version.number
+    evaluate(updated.workspace, folded)
+    promote(updated.workspace, folded, waiver="for the second update")
+    assert updated.plan(2).parent.number == folded
+    say(updated, folded, "saturated")
+    with pytest.raises(GateRefusedError, match=f"version {folded} is saturated"):
+        updated.plan(2)
 
 
 def test_the_newest_audit_counts(updated: TinyLine) -> None:
