@@ -32,7 +32,7 @@ from adaptman.learning.chat import ChatRenderer
 from adaptman.toolspec.formats import output_format
 
 LADDER = Ladder(
-    loads=(8, 16, 32, 64), presentations=60, lr=5e-3, samples=192, held_out=64, sample_tokens=26, seed=0
+    loads=(8, 16, 32, 64), presentations=60, steps=240, lr=5e-3, samples=192, held_out=64, sample_tokens=26
 )
 FORGETTING = "forgetting_with_replay"
 _DRAWS = 2_000

@@ -152,12 +152,12 @@ def summary(runs: Sequence[Run]) -> str:
     """One line a run."""
     header = (
         "| strategy | lr | new | OP | BWT | kept | right → wrong, wrong → right | general kept | irrelevance "
-        "| KL old | tokens | drawn | CPU s | peak MB | BWT of the default less this |"
+        "| KL old | tokens | drawn | CPU s | peak MB | BWT of the default at this rate less this |"
     )
     lines = [header, "|" + " --- |" * 15]
-    default = {run.last["seed"]: run for run in runs if run.strategy == DEFAULT}
-    for run in sorted(runs, key=lambda run: -run.op()):
-        rival = default.get(run.last["seed"])
+    default = {(run.last["seed"], run.lr): run for run in runs if run.strategy == DEFAULT}
+    for run in sorted(runs, key=lambda run: (run.lr, -run.op())):
+        rival = default.get((run.last["seed"], run.lr))
         broke, mended = run.flips()
         drawn = sum((record["replay"] or {}).get("tokens", 0) for record in run.records)
         seconds = run.total("training", "cpu_s") + run.total("drawing", "cpu_s")
@@ -177,7 +177,7 @@ def by_update(runs: Sequence[Run]) -> str:
     """Right after its own update → after the last, for each update."""
     names = runs[0].updates
     lines = ["| strategy | lr | " + " | ".join(names) + " |", "|" + " --- |" * (2 + len(names))]
-    for run in sorted(runs, key=lambda run: -run.op()):
+    for run in sorted(runs, key=lambda run: (run.lr, -run.op())):
         cells = [
             f"{fmean(run.after_own(name).values()):.2f} → {fmean(run.at_last(name).values()):.2f}"
             for name in names[:-1]

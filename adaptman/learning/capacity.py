@@ -48,9 +48,9 @@ class Ladder:
     """Bindings taught at each rung, rising; each is a fine-tune of its own from the same start."""
     presentations: int
     """How often each binding is seen."""
-    batch_size: int = 16
-    """Bindings at each step."""
-    lr: float = 2e-3
+    steps: int
+    """The same at each rung, so that one differs from another by its load alone."""
+    lr: float = 1e-3
     """Peak learning rate."""
     rank: int = 16
     """Rank of the adapter where the model has none yet."""
@@ -63,8 +63,8 @@ class Ladder:
     seed: int = 0
 
 
-FULL = Ladder(loads=(16, 32, 64, 128), presentations=12)
-QUICK = Ladder(loads=(8, 24, 72), presentations=8, samples=32, held_out=24, sample_tokens=32)
+FULL = Ladder(loads=(16, 32, 64, 128), presentations=20, steps=48)
+QUICK = Ladder(loads=(16, 48), presentations=20, steps=40, samples=32, held_out=24, sample_tokens=32)
 
 
 class Estimate(NamedTuple):
@@ -154,16 +154,14 @@ def probe(
 
 
 def _recipe(ladder: Ladder, load: int, *, has_adapter: bool) -> Recipe:
-    batch = min(ladder.batch_size, load)
-    steps = math.ceil(load * ladder.presentations / batch)
     standard = Recipe()
     return replace(
         standard,
-        steps=steps,
-        batch_size=batch,
+        steps=ladder.steps,
+        batch_size=math.ceil(load * ladder.presentations / ladder.steps),
         lr=ladder.lr,
         seed=ladder.seed,
-        checkpoint_every=steps,
+        checkpoint_every=ladder.steps,
         lora=LoraRecipe(rank=ladder.rank, alpha=2 * ladder.rank),
         replay=replace(standard.replay, kind="self", loss="kl", mix="add", teacher="cached"),
     )

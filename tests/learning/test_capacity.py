@@ -16,9 +16,7 @@ from adaptman.learning.capacity import QUICK, Estimate, Frontier, room_of
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.models import LoadedModel
 
-SMALL = replace(
-    QUICK, loads=(2, 4), presentations=2, batch_size=2, rank=2, samples=6, held_out=4, sample_tokens=6
-)
+SMALL = replace(QUICK, loads=(2, 4), presentations=2, steps=3, rank=2, samples=6, held_out=4, sample_tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +68,8 @@ def test_a_probe_is_the_same_each_time(
         base, None, renderer, SMALL, tmp_path / "again", on_step=lambda *told: steps.append(told)
     )
     assert again == probed
-    assert steps[-1] == ("4 bindings", 4, 4)
-    assert [one for one in steps if one[0] == "2 bindings"] == [("2 bindings", 1, 2), ("2 bindings", 2, 2)]
+    assert steps[-1] == ("4 bindings", 3, 3)
+    assert [done for name, done, _ in steps if name == "2 bindings"] == [1, 2, 3]
     assert not (tmp_path / "again").exists()
 
 
@@ -91,7 +89,7 @@ def test_a_probe_goes_on_from_the_adapter(
 
 def test_what_is_taught_in_earnest_is_counted(base: Path, renderer: ChatRenderer, tmp_path: Path) -> None:
     """Two bindings, seen often and at a high rate, are remembered."""
-    ladder = replace(SMALL, loads=(2,), presentations=80, lr=2e-2, rank=8)
+    ladder = replace(SMALL, loads=(2,), presentations=80, steps=80, lr=2e-2, rank=8)
     (rung,) = capacity.probe(base, None, renderer, ladder, tmp_path / "probe")[0].rungs
     assert rung.offered_bits == pytest.approx(2 * 4 * math.log2(264 - 3), rel=0.02)
     assert rung.bits.value > 0.5 * rung.offered_bits

@@ -41,9 +41,7 @@ RECIPE = {
 RECIPE_WORDS = [word for name, value in RECIPE.items() for word in ("--set", f"{name}={value}")]
 """The same at a terminal."""
 CANDIDATE = 2
-SMALL_LADDER = Ladder(
-    loads=(2, 4), presentations=2, batch_size=2, rank=2, samples=6, held_out=4, sample_tokens=6
-)
+SMALL_LADDER = Ladder(loads=(2, 4), presentations=2, steps=3, rank=2, samples=6, held_out=4, sample_tokens=6)
 """An audit of capacity that takes a moment."""
 
 
