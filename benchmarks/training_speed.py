@@ -11,8 +11,8 @@ Tokens are those of prompts and completions; padding is not counted. Memory is t
 
 adaptman's side is `adaptman.learning.trainer.train`. The plain loop pads its batches and has logits
 everywhere. TRL's `SFTTrainer` learns completions only, once with gradient checkpointing (its default) and
-once without, in fp32 as the others, and in bf16 (its default) against `precision: bf16`. `group_by_length`
-would change the batches, and packing without padding needs an attention that does not run on a CPU.
+once without, in fp32 as the others, and in bf16 (its default) against `precision: bf16`. Left out are
+`group_by_length`, which would change the batches, and `padding_free`, which is made for flash attention.
 
 The loss curve compares each step's loss with the plain loop's; both begin with the same adapter. The cost of
 replay compares steps with replay, its teacher cached, with steps without, of as many tokens or a few more.
