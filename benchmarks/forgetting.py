@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.packing import RowReader
+from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import Recipe, ReplayRecipe
 from adaptman.toolspec.formats import OutputFormat, output_format
 from adaptman.toolspec.jsontext import canonical_json
@@ -154,18 +155,18 @@ class Asked:
 
     def taught(self, records: Sequence[Record]) -> list[replay.ReplaySample]:
         """Written answers with this model's own predictions of their tokens."""
-        found = []
-        head = models.head_weight(self.loaded.model)
-        for record in records:
-            item = self.renderer.answered(record["messages"], record["tools"])
-            read = RowReader(self.loaded.model.base_model, longest=len(item.ids))
-            positions = torch.arange(item.prompt_length, len(item.ids))
-            with torch.inference_mode():
-                states = read([item.ids[:-1]])
-                logits = states.hidden_TD[states.rows[0]][positions - 1].float() @ head.T
-                teacher = top_k_of(logits, _TEACHER_TOP)
-            found.append(replay.ReplaySample("exemplar", item.ids, positions, teacher))
-        return found
+        items = [self.renderer.answered(record["messages"], record["tools"]) for record in records]
+        rows = [item.ids for item in items]
+        positions = [torch.arange(item.prompt_length, len(item.ids)) for item in items]
+        read = RowReader(self.loaded.model.base_model, longest=max(map(len, rows)))
+        head, found = models.head_weight(self.loaded.model), {}
+        with torch.inference_mode():
+            for index, hidden in chain.from_iterable(predicting(read, rows, positions, budget=4096)):
+                found[index] = top_k_of(hidden @ head.T, _TEACHER_TOP)
+        return [
+            replay.ReplaySample("exemplar", ids, where, found[at])
+            for at, (ids, where) in enumerate(zip(rows, positions, strict=True))
+        ]
 
 
 def _as_record(result: SuiteResult) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class Policy(BaseModel):
     def _without_what_is_asked_of_all(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A rule that nobody changed is not told: policies keep the digests that they had before it was."""
         told: dict[str, Any] = plain(self)
-        return told if self.capacity != CapacityRule() else _without(told, "capacity")
+        if self.capacity == CapacityRule():
+            told.pop("capacity", None)
+        return told
 
     @cached_property
     def digest(self) -> str:
@@ -115,10 +117,6 @@ class Policy(BaseModel):
         own = {name: getattr(self, name) for name in Policy.model_fields}
         changes = {"rules": none_asked(self.rules), "overrides": none_asked(self.overrides)}
         return Policy.model_validate({**own, **changes})
-
-
-def _without(told: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in told.items() if key != name}
 
 
 class PolicyText(NamedTuple):

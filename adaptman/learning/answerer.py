@@ -7,13 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from adaptman.learning.chat import ChatRenderer, Encoded
+from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.decoding import DecodeSettings, Row, decode
-from adaptman.learning.losses import token_nll
-from adaptman.learning.models import LoadedModel, head_weight
-from adaptman.learning.packing import RowReader, budgeted
-
-_PASS_TOKENS = 4096
+from adaptman.learning.likelihood import nll_of
+from adaptman.learning.models import LoadedModel
 
 
 class Turns(Protocol):
@@ -98,27 +95,7 @@ class ModelAnswerer:
     ) -> list[Nll]:
         """The likelihood of each conversation's last message, which is the assistant's."""
         encoded = [self._renderer.answered(turns.messages, turns.tools) for turns in conversations]
-        if not encoded:
-            return []
-        read = RowReader(self._loaded.model.base_model, longest=max(len(item.ids) for item in encoded))
-        results = [Nll(0.0, 0)] * len(encoded)
         # Packed: the choices of a question, and questions under the same tools, begin alike.
-        for batch in budgeted([item.ids for item in encoded], _PASS_TOKENS):
-            for index, value in zip(batch, self._nll_pass(read, [encoded[i] for i in batch]), strict=True):
-                results[index] = value
-            on_done(len(batch))
-        return results
-
-    @torch.inference_mode()
-    def _nll_pass(self, read: RowReader, items: Sequence[Encoded]) -> list[Nll]:
-        states = read([item.ids for item in items])
-        before = [row[item.prompt_length - 1 : -1] for item, row in zip(items, states.rows, strict=True)]
-        targets = torch.tensor([token for item in items for token in item.ids[item.prompt_length :]])
-        device = states.hidden_TD.device
-        # One product for all rows: an answer of a few tokens costs hardly more than reading the LM head.
-        nll_T = token_nll(
-            states.hidden_TD[torch.cat(before).to(device)],
-            head_weight(self._loaded.model),
-            targets.to(device),
-        )
-        return [Nll(float(part.sum()), len(part)) for part in nll_T.split([len(row) for row in before])]
+        positions = [torch.arange(item.prompt_length, len(item.ids)) for item in encoded]
+        found = nll_of(self._loaded, [item.ids for item in encoded], positions, on_done=on_done)
+        return [Nll(float(one.sum()), len(one)) for one in found]

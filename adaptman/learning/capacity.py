@@ -15,7 +15,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,9 +25,10 @@ from torch import Tensor
 from adaptman.errors import ModelError
 from adaptman.learning import models, trainer
 from adaptman.learning.chat import ChatRenderer, Encoded
-from adaptman.learning.losses import TopK, token_nll, top_k_kl
+from adaptman.learning.likelihood import nll_of
+from adaptman.learning.losses import TopK, top_k_kl
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.packing import predicting
+from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
 from adaptman.learning.replay import ReplaySample, ReplaySet, generate
 
@@ -37,6 +38,7 @@ TOLERANCE = 0.1
 """Drift in nats per token that counts as nothing lost: what the default policy's suites of drift allow."""
 _KEY_TOKENS, _VALUE_TOKENS, _ALPHABET = 4, 4, 1024
 _RESAMPLES = 400
+_PASS_TOKENS = 2048
 _CONFIDENCE = 0.95
 
 
@@ -124,36 +126,37 @@ def probe(
     """
     loaded = models.load(base, adapter)
     drawn = _samples(loaded, renderer, ladder, on_step)
-    kept, held_out = _split(drawn, ladder)
+    replayed, held_out = _split(drawn, ladder)
     alphabet = ordinary_tokens(loaded, ladder.seed)
+    offered = math.log2(len(alphabet)) * _VALUE_TOKENS
     start = loaded.tokenizer.bos_token_id
     taught = bindings(alphabet, max(ladder.loads), ladder.seed, start=start)
     del loaded
     measured: list[_Measured] = []
     trainable = 0
     for load in ladder.loads:
-        name, recipe = f"{load} bindings", _recipe(ladder, load, has_adapter=adapter is not None)
         shutil.rmtree(workdir, ignore_errors=True)
         done = trainer.train(
             base,
             adapter,
             taught[:load],
-            ReplaySet(kept, drawn.report),
-            recipe,
+            replayed,
+            _recipe(ladder, load),
             workdir,
-            on_step=lambda metrics, name=name: on_step(name, metrics.step, metrics.steps),  # type: ignore[misc]
+            on_step=lambda metrics, load=load: on_step(  # type: ignore[misc]
+                f"{load} bindings", metrics.step, metrics.steps
+            ),
         )
         after = models.load(base, done.adapter)
-        bits = math.log2(len(alphabet)) * _VALUE_TOKENS - value_nats(after, taught[:load]) / math.log(2)
+        bits = offered - value_nats(after, taught[:load]) / math.log(2)
         measured.append(_Measured(load, bits.clamp_min(0), drift(after, held_out)))
-        trainable = models.adapter_parameters(done.adapter)
+        trainable = models.count_parameters(done.adapter)
     shutil.rmtree(workdir, ignore_errors=True)
-    offered = math.log2(len(alphabet)) * _VALUE_TOKENS
     weights = torch.tensor([len(one.positions) for one in held_out], dtype=torch.float64)
     return frontier(measured, offered, weights, trainable, ladder.seed), held_out
 
 
-def _recipe(ladder: Ladder, load: int, *, has_adapter: bool) -> Recipe:
+def _recipe(ladder: Ladder, load: int) -> Recipe:
     standard = Recipe()
     return replace(
         standard,
@@ -184,12 +187,12 @@ def _samples(loaded: LoadedModel, renderer: ChatRenderer, ladder: Ladder, on_ste
         return generate(loaded, renderer, replace(recipe, chat=0.0), [], ladder.seed, on_done=told)
 
 
-def _split(drawn: ReplaySet, ladder: Ladder) -> tuple[tuple[ReplaySample, ...], tuple[ReplaySample, ...]]:
+def _split(drawn: ReplaySet, ladder: Ladder) -> tuple[ReplaySet, tuple[ReplaySample, ...]]:
     """What is replayed and what is held out, each with its share of every source."""
     order = torch.randperm(len(drawn.samples), generator=torch.Generator().manual_seed(ladder.seed)).tolist()
     out = set(order[: ladder.held_out])
     parts = [[one for at, one in enumerate(drawn.samples) if (at in out) is held] for held in (False, True)]
-    return tuple(parts[0]), tuple(parts[1])
+    return ReplaySet(tuple(parts[0]), drawn.report), tuple(parts[1])
 
 
 def ordinary_tokens(loaded: LoadedModel, seed: int) -> list[int]:
@@ -210,13 +213,9 @@ def bindings(alphabet: Sequence[int], count: int, seed: int, *, start: int | Non
 
 def value_nats(loaded: LoadedModel, rows: Sequence[Encoded]) -> Tensor:
     """−log p of each row's value, in nats, float64 [rows]."""
-    head_VD, found = models.head_weight(loaded.model), torch.zeros(len(rows), dtype=torch.float64)
     positions = [torch.arange(row.prompt_length, len(row.ids)) for row in rows]
-    with torch.inference_mode():
-        for index, hidden_TD in predicting(loaded.model.base_model, [row.ids for row in rows], positions):
-            targets_T = torch.tensor(rows[index].ids)[positions[index]].to(hidden_TD.device)
-            found[index] = float(token_nll(hidden_TD, head_VD, targets_T).sum())
-    return found
+    found = nll_of(loaded, [row.ids for row in rows], positions)
+    return torch.stack([one.sum() for one in found]).double().cpu()
 
 
 def drift(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Tensor:
@@ -226,10 +225,11 @@ def drift(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Tensor:
     """
     head_VD, found = models.head_weight(loaded.model), torch.zeros(len(samples), dtype=torch.float64)
     rows, positions = [one.ids for one in samples], [one.positions for one in samples]
+    read = RowReader(loaded.model.base_model, longest=max(map(len, rows)))
     with torch.inference_mode():
-        for index, hidden_TD in predicting(loaded.model.base_model, rows, positions):
-            kept = samples[index].teacher
-            device = hidden_TD.device
+        passes = predicting(read, rows, positions, budget=_PASS_TOKENS)
+        for index, hidden_TD in chain.from_iterable(passes):
+            kept, device = samples[index].teacher, hidden_TD.device
             teacher = TopK(kept.ids_TK.long().to(device), kept.log_probs_TK.to(device))
             found[index] = float(top_k_kl(hidden_TD, head_VD, teacher))
     return found
@@ -262,8 +262,9 @@ def frontier(
         )
         for at, one in enumerate(measured)
     )
-    room = _estimate(room_of(points)[0], [room_of(again)[0] for again in drawn])
-    return Frontier(rungs, room, room_of(points)[1], _bend(rungs), _verdict(rungs, room), trainable)
+    bits, beyond = room_of(points)
+    room = _estimate(bits, [room_of(again)[0] for again in drawn])
+    return Frontier(rungs, room, beyond, _bend(rungs), _verdict(rungs, room), trainable)
 
 
 Points = list[tuple[float, float]]

@@ -93,23 +93,20 @@ def download(hub_id: str) -> Path:
 
 def describe(directory: Path) -> dict[str, Any]:
     """Architecture and size of a converted checkpoint, for the record."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return {"model_type": config.get("model_type"), "parameters": count_parameters(directory)}
+
+
+def count_parameters(directory: Path) -> int:
+    """The numbers in the safetensors files of a checkpoint or an adapter; no tensor is read."""
     from safetensors import safe_open
 
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    parameters = 0
+    found = 0
     for path in directory.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
-                parameters += math.prod(file.get_slice(name).get_shape())
-    return {"model_type": config.get("model_type"), "parameters": parameters}
-
-
-def adapter_parameters(adapter: Path) -> int:
-    """The numbers in an adapter."""
-    from safetensors import safe_open
-
-    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+                found += math.prod(file.get_slice(name).get_shape())
+    return found
 
 
 def use_threads(count: int) -> None:
@@ -182,10 +179,15 @@ def disturb(loaded: LoadedModel, seed: int, share: float) -> None:
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, value in loaded.model.named_parameters():
-            if value.ndim == 2 and "embed" not in name:
-                noise = torch.randn(value.shape, generator=generator).to(value)
-                value.add_(noise, alpha=share * float(value.std()))
+        for value in matrices(loaded):
+            noise = torch.randn(value.shape, generator=generator).to(value)
+            value.add_(noise, alpha=share * float(value.std()))
+
+
+def matrices(loaded: LoadedModel) -> list[Tensor]:
+    """Every weight matrix but the embeddings."""
+    named = loaded.model.named_parameters()
+    return [value for name, value in named if value.ndim == 2 and "embed" not in name]
 
 
 def load_trainable(base: Path, adapter: Path) -> PeftModel:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from adaptman.learning.chat import Encoded
 from adaptman.learning.losses import TopK, cross_entropy, live_kl, top_k_kl, top_k_of
-from adaptman.learning.packing import RowReader, States, budgeted
+from adaptman.learning.packing import RowReader, States, budgeted, predicting
 from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySample
 
@@ -70,31 +71,30 @@ class Objective:
         if drift and recipe.replay.teacher == "live":
             self._teacher = {name: value.detach().clone() for name, value in self._parameters.items()}
         if recipe.kl_new or recipe.mask_surprising:
-            marks = self._asked([(item.ids, range(item.prompt_length, len(item.ids))) for item in examples])
+            answers = [torch.arange(item.prompt_length, len(item.ids)) for item in examples]
+            marks = self._asked([item.ids for item in examples], answers)
             self._marks = dict(enumerate(marks))
         untaught = [i for i, sample in enumerate(replayed) if not sample.teacher.ids_TK.shape[1]]
         if not drift or self._teacher or not untaught:
             return tuple(replayed)
-        asked = self._asked([(replayed[i].ids, replayed[i].positions.tolist()) for i in untaught])
+        asked = self._asked([replayed[i].ids for i in untaught], [replayed[i].positions for i in untaught])
         taught = {
             i: replace(replayed[i], teacher=mark.teacher) for i, mark in zip(untaught, asked, strict=True)
         }
         return tuple(taught.get(i, sample) for i, sample in enumerate(replayed))
 
     @torch.no_grad()
-    def _asked(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Marks]:
-        """What the old model says of tokens at some positions of each text."""
-        rows = [ids[:-1] for ids, _ in texts]
-        found: dict[int, Marks] = {}
-        for indices in budgeted(rows, PASS_TOKENS):
+    def _asked(self, rows: Sequence[Sequence[int]], positions: Sequence[Tensor]) -> list[Marks]:
+        """What the old model says of each row's tokens at its positions."""
+
+        def read(some: Sequence[Sequence[int]]) -> States:
             with self._autocast():
-                states = self._read([rows[i] for i in indices])
-            for at, index in enumerate(indices):
-                ids, positions = texts[index]
-                before = torch.tensor([position - 1 for position in positions])
-                targets_T = torch.tensor([ids[position] for position in positions])
-                found[index] = self._marks_of(self._at(states, states.rows[at][before]), targets_T)
-        return [found[index] for index in range(len(texts))]
+                return self._read(some)
+
+        found: dict[int, Marks] = {}
+        for index, hidden_TD in chain.from_iterable(predicting(read, rows, positions, budget=PASS_TOKENS)):
+            found[index] = self._marks_of(hidden_TD.float(), torch.tensor(rows[index])[positions[index]])
+        return [found[index] for index in range(len(rows))]
 
     def _marks_of(self, hidden_TD: Tensor, targets_T: Tensor) -> Marks:
         logits_TV = (hidden_TD @ self._head_VD.T).float()

@@ -175,17 +175,19 @@ class RowReader:
 
 
 def predicting(
-    decoder: Any, rows: Sequence[Sequence[int]], positions: Sequence[Tensor], *, budget: int = 2048
-) -> Iterator[tuple[int, Tensor]]:
-    """Each row's number with the hidden states [n, hidden] that predict its tokens at `positions` [n].
-
-    Rows are read together, so many tokens at a time, and come in the order in which they are read.
-    """
-    read = RowReader(decoder, longest=max(map(len, rows)))
+    read: Callable[[Sequence[Sequence[int]]], States],
+    rows: Sequence[Sequence[int]],
+    positions: Sequence[Tensor],
+    *,
+    budget: int,
+) -> Iterator[list[tuple[int, Tensor]]]:
+    """For each pass, of at most `budget` tokens: the numbers of its rows, each with the hidden states
+    [n, hidden] that predict the row's tokens at its `positions` [n]."""
     for indices in budgeted([row[:-1] for row in rows], budget):
         states = read([rows[index][:-1] for index in indices])
-        for at, index in enumerate(indices):
-            yield index, states.hidden_TD[states.rows[at][positions[index] - 1]].float()
+        device = states.hidden_TD.device
+        where = [states.rows[at][positions[index] - 1].to(device) for at, index in enumerate(indices)]
+        yield [(index, states.hidden_TD[one]) for index, one in zip(indices, where, strict=True)]
 
 
 def read_packed(decoder: Any, packed: Packed, *, keep: Keep | None = None) -> Tensor:

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from adaptman.learning import models
-from adaptman.learning.losses import token_nll
+from adaptman.learning.likelihood import nll_of
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.packing import predicting
 from adaptman.learning.replay import ReplaySample
 
 NOISE = 0.05
@@ -51,7 +50,7 @@ def evidence(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Evidence:
         for disturbed in (_changed(loaded, lambda other, seed=seed: models.disturb(other, seed, NOISE)),)  # type: ignore[misc]
     ]
     rounded = own_loss(_changed(loaded, round_weights), samples)
-    ranks = [stable_rank(value) for _, value in _matrices(loaded)]
+    ranks = [stable_rank(value) for value in models.matrices(loaded)]
     return Evidence(
         noise_rise=sum(noisy) / len(noisy) - before,
         rounding_rise=rounded - before,
@@ -62,19 +61,14 @@ def evidence(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Evidence:
 
 def own_loss(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> float:
     """−log p of the samples' generated tokens, in nats per token."""
-    head_VD, total = models.head_weight(loaded.model), 0.0
-    rows, positions = [one.ids for one in samples], [one.positions for one in samples]
-    with torch.inference_mode():
-        for index, hidden_TD in predicting(loaded.model.base_model, rows, positions):
-            targets_T = torch.tensor(rows[index])[positions[index]].to(hidden_TD.device)
-            total += float(token_nll(hidden_TD, head_VD, targets_T).sum())
-    return total / sum(map(len, positions))
+    found = nll_of(loaded, [one.ids for one in samples], [one.positions for one in samples])
+    return float(torch.cat(found).double().mean())
 
 
 def round_weights(loaded: LoadedModel) -> None:
     """Round each matrix to 15 levels a group of weights, by the group's largest (round to nearest)."""
     with torch.no_grad():
-        for _, value in _matrices(loaded):
+        for value in models.matrices(loaded):
             padded = torch.nn.functional.pad(value.flatten(), (0, -value.numel() % _GROUP)).view(-1, _GROUP)
             scale = padded.abs().amax(-1, keepdim=True).clamp_min(1e-12) / _LEVELS
             value.copy_(((padded / scale).round() * scale).flatten()[: value.numel()].view_as(value))
@@ -96,12 +90,6 @@ def idle_share(activity: Sequence[Tensor]) -> float:
         return 0.0
     idle = sum(int((one < _IDLE * one.mean()).sum()) for one in activity)
     return idle / sum(one.numel() for one in activity)
-
-
-def _matrices(loaded: LoadedModel) -> Iterator[tuple[str, Tensor]]:
-    for name, value in loaded.model.named_parameters():
-        if value.ndim == 2 and "embed" not in name and "lm_head" not in name:
-            yield name, value
 
 
 def _changed(loaded: LoadedModel, change: Callable[[LoadedModel], None]) -> LoadedModel:

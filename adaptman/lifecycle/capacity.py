@@ -43,11 +43,6 @@ class CapacityReport:
     parameters: int
     seconds: float
 
-    @property
-    def figures(self) -> dict[str, float]:
-        """The figures beside the room: by rung, and the evidence that decides nothing."""
-        return figures(self.frontier, self.evidence)
-
 
 def audit_capacity(
     workspace: Workspace, number: int | None = None, *, quick: bool = False, progress: Progress | None = None
@@ -147,14 +142,14 @@ def _record(
             room_bits=room.value,
             low=room.low,
             high=room.high,
-            figures=figures(frontier, evidence),
+            figures=_figures(frontier, evidence),
             report_digest=digest,
         )
 
     return workspace.registry.write(record)
 
 
-def figures(frontier: Frontier, evidence: Evidence) -> dict[str, float]:
+def _figures(frontier: Frontier, evidence: Evidence) -> dict[str, float]:
     """The figures beside the room, by name."""
     found: dict[str, float] = {name: float(value) for name, value in evidence._asdict().items()}
     for rung in frontier.rungs:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def policy_for(policy: Policy, version: ModelVersion, champion: ModelVersion | None) -> Policy:
     """The policy by which a version is judged: one that the champion itself was folded into can gain nothing
     over it, and is asked for everything else."""
-    is_the_champion = champion is not None and version.recipe is None and version.parent_id == champion.id
+    is_the_champion = champion is not None and version.is_folded and version.parent_id == champion.id
     return policy.without_gain() if is_the_champion else policy
 
 

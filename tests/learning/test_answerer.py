@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from adaptman.errors import ExampleError
-from adaptman.learning import answerer, models
+from adaptman.learning import likelihood, models
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.models import LoadedModel
@@ -55,7 +55,7 @@ def test_the_likelihood_is_that_of_a_plain_pass(
     monkeypatch: pytest.MonkeyPatch,
     budget: int,
 ) -> None:
-    monkeypatch.setattr(answerer, "_PASS_TOKENS", budget)
+    monkeypatch.setattr(likelihood, "_PASS_TOKENS", budget)
     asked = [
         turns("a", "the call"),
         turns("is it", "no", "b", "yes"),

@@ -56,8 +56,8 @@ def test_a_model_has_not_drifted_from_itself(base: Path, renderer: ChatRenderer,
 def test_the_held_out_samples_are_not_replayed(loaded: LoadedModel, renderer: ChatRenderer) -> None:
     drawn = capacity._samples(loaded, renderer, SMALL, lambda name, step, steps: None)
     kept, held_out = capacity._split(drawn, SMALL)
-    assert (len(kept), len(held_out)) == (6, 4)
-    assert {id(one) for one in (*kept, *held_out)} == {id(one) for one in drawn.samples}
+    assert (len(kept.samples), len(held_out)) == (6, 4)
+    assert {id(one) for one in (*kept.samples, *held_out)} == {id(one) for one in drawn.samples}
 
 
 def test_a_probe_is_the_same_each_time(
