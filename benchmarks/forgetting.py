@@ -1,7 +1,7 @@
 """What a stream of updates leaves of what was learned before: every strategy, on the same stream and budget.
 
     python benchmarks/forgetting.py --results docs/benchmarks/results/forgetting
-    python benchmarks/forgetting.py --results DIR --strategies self-prompted,none --lr 1e-4,5e-4 --seeds 0,1,2
+    python benchmarks/forgetting.py --results DIR --strategies default,none --lr 1e-4,5e-4 --seeds 0,1,2
 
 Five updates (`forgetting_stream.py`) are taught one after the other to the embedded model, or to `--base`.
 Each run, that is a strategy at a learning rate with a seed, has a process and a results file of its own: one
@@ -52,13 +52,16 @@ from adaptman.toolspec.questions import calls_of
 from adaptman.toolspec.readers import document_from_openai
 from adaptman.toolspec.validate import validate_call
 
+# Nothing but what the model says in general: from the beginning of a text, and from the user's header.
+_PLAIN = {"chat": 2.0, "tools": 0.0, "irrelevant": 0.0}
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "none": {"replay": {"kind": "none"}},
     "none-same-steps": {"replay": {"kind": "none"}},
-    "self": {"replay": {"tools": 0.0}},
-    "self-ce": {"replay": {"tools": 0.0, "loss": "ce", "coeff": 1.0}},
-    "self-prompted": {},
-    "self-prompted-half": {"replay": {"chat": 1.0, "tools": 2.0}},
+    "default": {},
+    "self": {"replay": _PLAIN},
+    "self-ce": {"replay": {**_PLAIN, "loss": "ce", "coeff": 1.0}},
+    "self-prompted": {"replay": {"irrelevant": 0.0}},
+    "self-irrelevant": {"replay": {"tools": 0.0}},
     "exemplar-1": {"replay": {"kind": "exemplar", "share": 0.01}},
     "exemplar-10": {"replay": {"kind": "exemplar", "share": 0.1}},
     "exemplar-all": {"replay": {"kind": "exemplar", "share": 1.0}},
@@ -298,7 +301,15 @@ class _Stage:
         if recipe.kind == "ssr":
             base = models.load(self.setting.base)
             return earlier.synthesized(base, loaded, renderer, self._earlier_examples(fmt), recipe, seed)
-        return replay.generate(loaded, renderer, recipe, self._tool_prompts(fmt), seed)
+        written_now = output_format(self.written_now)
+        before = ChatRenderer(loaded.tokenizer, written_now) if written_now.digest != fmt.digest else None
+        prompts, shown = self._tool_prompts(written_now), self.update.tools
+        return replay.generate(loaded, renderer, recipe, prompts, seed, shown=shown, before=before)
+
+    @property
+    def written_now(self) -> str:
+        """The format that the model writes calls in before the update."""
+        return self.data.updates[max(0, self.number - 1)].format_name
 
     def _earlier(self) -> list[tuple[int, Update]]:
         return list(enumerate(self.data.updates[: self.number]))
@@ -309,9 +320,7 @@ class _Stage:
         return not any(canonical_json(tool) in gone for tool in tools)
 
     def _tool_prompts(self, fmt: OutputFormat) -> list[replay.ToolPrompt]:
-        """The earlier tools that are as they were; none where the update changes how calls are written."""
-        if self.number and self.data.updates[self.number - 1].format_name != self.update.format_name:
-            return []
+        """The earlier tools that are as they were, with replies in the format that the model writes now."""
         return [
             replay.ToolPrompt((tool,), partial(_fits, fmt, [tool]), number)
             for number, update in self._earlier()
@@ -351,7 +360,7 @@ class _Stage:
 
 
 def _fits(fmt: OutputFormat, tools: Sequence[Record], reply: str) -> bool:
-    """Every call fits the tools shown; a reply in words is the model's own way."""
+    """Every call fits the tools shown."""
     parsed, document = fmt.parse(reply), document_from_openai(tools)
     return not parsed.problems and not any(validate_call(document, call) for call in parsed.calls)
 
@@ -415,7 +424,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("build/forgetting"), help="adapters, kept to go on")
     parser.add_argument("--base", type=Path, help="a converted checkpoint (the embedded model)")
-    parser.add_argument("--strategies", default="self-prompted,none,self,exemplar-10,opr-10,ssr")
+    parser.add_argument("--strategies", default="default,none,self,exemplar-10,opr-10,ssr")
     parser.add_argument("--lr", default="5e-4")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--steps", type=int, default=16)

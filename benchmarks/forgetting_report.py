@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 DOCS = Path(__file__).parents[1] / "docs"
 PICTURE = DOCS / "images" / "forgetting.png"
-DEFAULT = "self-prompted"
+DEFAULT = "default"
 _BEGIN, _END = "<!-- made by benchmarks/forgetting_report.py -->", "<!-- end -->"
 _DRAWS = 10_000
 

@@ -2,9 +2,9 @@
 
     python benchmarks/sampling_speed.py --folder DIR [--rounds N] [--rows N] [--limits N ...] [--sizes N ...]
 
-DIR keeps the converted model. The rows are those of a replay set in the default mixture: a quarter from the
-beginning-of-sequence token, half from a user's turn (a question, then the answer to it), a quarter from a
-user's turn under a tool of the demo. Each stretch is sampled at temperature 1 until it ends or reaches its
+DIR keeps the converted model. The rows are those of a replay set: a quarter from the beginning-of-sequence
+token, half from a user's turn (a question, then the answer to it), a quarter from a user's turn under a tool
+of the demo. Each stretch is sampled at temperature 1 until it ends or reaches its
 limit. adaptman draws them by `adaptman.learning.decoding.decode` as replay does, which also keeps the 64
 likeliest tokens of each place for the KL. `generate` draws the same in padded batches of rows with the same
 limit and of similar length, questions first, then answers, and keeps nothing. Its batch size is the best of

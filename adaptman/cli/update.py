@@ -170,9 +170,9 @@ def _replay_text(made: UpdatePlan) -> str:
         return text
     if made.replayed_tools:
         text += f"; under {len(made.replayed_tools)} unchanged tools"
-    if made.withheld_tools and made.changes_format:
-        text += "; under no tools, since their calls are written otherwise now"
-    elif made.withheld_tools:
+    if made.replayed_tools and made.changes_format:
+        text += ", their calls rewritten"
+    if made.withheld_tools:
         text += f"; not under {len(made.withheld_tools)} changed or removed ones"
     return text
 

@@ -94,6 +94,15 @@ class ChatRenderer:
         """What a model wrote, without special tokens but for those that the output format writes."""
         return str(self.tokenizer.decode([one for one in ids if one not in self._silent]))
 
+    def message(self, reply: str) -> dict[str, Any]:
+        """A reply as a message: what it says in words, and its calls, which another format can write."""
+        parsed = self.output_format.parse(reply)
+        calls = [
+            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in parsed.calls
+        ]
+        return {"role": "assistant", "content": parsed.content} | ({"tool_calls": calls} if calls else {})
+
     @cached_property
     def _silent(self) -> frozenset[int]:
         added = self.tokenizer.added_tokens_decoder.items()

@@ -38,6 +38,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "replay.free": (0, _FINITE),
     "replay.chat": (0, _FINITE),
     "replay.tools": (0, _FINITE),
+    "replay.irrelevant": (0, _FINITE),
 }
 
 
@@ -74,7 +75,8 @@ class ReplayRecipe:
     batch_size: int = 4
     """Samples replayed at each step."""
     max_tokens: int = 64
-    """Longest sample, in tokens that the model generates."""
+    """Longest sample, in tokens that the model generates; under earlier tools its answer may have twice as
+    many."""
     top_k: int = 64
     """Teacher log-probabilities kept a token; the rest of the mass is one class, the tail."""
     teacher: Literal["cached", "live"] = "cached"
@@ -84,10 +86,13 @@ class ReplayRecipe:
     """`add`: replay beside `batch_size` new examples; `replace`: in the place of some of them."""
     free: float = 1.0
     """Weight of samples from the beginning-of-sequence token alone (the paper's)."""
-    chat: float = 2.0
+    chat: float = 1.0
     """Weight of samples from the chat template's user turn: question, then answer (arXiv 2406.08464)."""
-    tools: float = 1.0
-    """Weight of samples under earlier tool documents, for tools that the update leaves unchanged."""
+    tools: float = 2.0
+    """Weight of samples under earlier tool documents, for tools that the update leaves unchanged. Where it
+    changes the output format, their calls are rewritten in it and learned as new examples are."""
+    irrelevant: float = 2.0
+    """Weight of requests that no tool fits, made without tools, then answered in words under one of them."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +162,10 @@ class Recipe:
                 "recipe: `replay.samples`, `batch_size`, `max_tokens` and `top_k` must be at least 1",
                 hint="train without replay with `replay.kind=none`",
             )
-        if replay.kind == "self" and not replay.free + replay.chat + replay.tools > 0:
+        if replay.kind == "self" and not replay.free + replay.chat + replay.tools + replay.irrelevant > 0:
             raise TrainingError(
-                "recipe: the weights `replay.free`, `replay.chat` and `replay.tools` are all 0"
+                "recipe: the weights `replay.free`, `chat`, `tools` and `irrelevant` are all 0"
             )
-
         if replay.kind != "none" and replay.mix == "replace" and replay.batch_size >= self.batch_size:
             raise TrainingError(
                 f"recipe: `replay.batch_size` {replay.batch_size} leaves no room for new examples in "
@@ -198,6 +202,15 @@ class Recipe:
             TrainingError: a key that no recipe has, or a value of another type.
         """
         return _build(cls, values, "recipe")
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of a version on record: a source of replay that there was not at its time gives nothing.
+
+        Raises:
+            TrainingError: a key that no recipe has, or a value of another type.
+        """
+        return cls.from_dict({**values, "replay": {"irrelevant": 0.0, **values.get("replay", {})}})
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
         """The recipe with dotted settings replaced, such as `{"replay.coeff": "3"}`.

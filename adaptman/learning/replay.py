@@ -2,13 +2,17 @@
 
 The distribution is the model's own at temperature 1 without truncation (Marek et al., arXiv 2605.26097).
 Nothing of earlier training sets is stored: a sample begins from the beginning-of-sequence token, from the
-header of a user turn, or under the tools of an earlier document.
+header of a user turn, or under the tools of an earlier document. Two more sources know what an update does:
+requests that no tool fits, which are to be answered in words as before; and, where calls are written
+otherwise from now on, calls that the model makes in its old way, rewritten in the new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,25 +25,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from adaptman.errors import ModelError, TrainingError
+from adaptman.errors import ModelError, ToolDocumentError, TrainingError
 from adaptman.learning.chat import ChatRenderer
-from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode
+from adaptman.learning.decoding import Continuation, DecodeSettings, OnDone, Row, decode
 from adaptman.learning.limits import memory_told
 from adaptman.learning.losses import TopK
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
+from adaptman.toolspec.formats import ToolCall
 
-Source = Literal["free", "chat", "tools", "opr", "ssr", "exemplar"]
+Source = Literal["free", "chat", "tools", "opr", "ssr", "exemplar", "irrelevant", "rewritten"]
 # The numbers in a stored set: a new source goes to the end.
-SOURCES: tuple[Source, ...] = ("free", "chat", "tools", "opr", "ssr", "exemplar")
+SOURCES: tuple[Source, ...] = ("free", "chat", "tools", "opr", "ssr", "exemplar", "irrelevant", "rewritten")
 _MARK = "\u2063adaptman\u2063"
 # Attempts for each tool sample wanted: most requests that a small model makes up lead to no valid call.
 _ATTEMPTS = 2
+_UNDER_TOOLS: tuple[Source, ...] = ("tools", "rewritten")
+# In place of -inf, which has no product with zero.
+_IMPOSSIBLE = -100.0
 
 
 class ToolPrompt(NamedTuple):
-    """Tools that a sample may be drawn under, whether a reply to them is acceptable, and the update that
-    taught them: each update has the same share of the samples."""
+    """Tools that a sample may be drawn under, whether a reply to them, as the model writes it now, is
+    acceptable, and the update that taught them: each update has the same share of the samples."""
 
     tools: Sequence[Mapping[str, Any]]
     accepts: Callable[[str], bool]
@@ -48,7 +56,10 @@ class ToolPrompt(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplaySample:
-    """One sample; `positions` [n] are the indices of the generated tokens, `teacher` holds n rows."""
+    """One sample; `positions` [n] are the indices of the generated tokens, `teacher` holds n rows.
+
+    A `rewritten` one is learned as a new example is: its teacher is certain of its tokens.
+    """
 
     source: Source
     ids: list[int]
@@ -126,47 +137,53 @@ def generate(
     tool_prompts: Sequence[ToolPrompt],
     seed: int,
     *,
+    shown: Sequence[Mapping[str, Any]] = (),
+    before: ChatRenderer | None = None,
     on_done: Callable[[int], None] = lambda samples: None,
 ) -> ReplaySet:
     """Draw the replay set of a recipe from `loaded`; what `on_done` is told sums to `recipe.samples`.
 
-    Without `tool_prompts` (a first update, or a change of every tool) their share goes to the other sources.
+    Without `tool_prompts` (a first update, or a change of every tool) their share goes to the other sources,
+    and so does that of irrelevant requests without `shown`, the tools of which each has one before it.
+    `before` writes as the model does now, where the update changes the output format.
 
     Raises:
         ModelError: the chat template does not show where a user's words stand.
         TrainingError: nothing usable could be drawn, or memory ran out.
     """
-    wanted = quotas(recipe, has_tools=bool(tool_prompts))
-    drafts = _Writer(loaded, renderer, recipe).drafts(wanted, tool_prompts, seed)
+    wanted = quotas(recipe, has_tools=bool(tool_prompts), has_shown=bool(shown), rewrites=before is not None)
     generator = torch.Generator(device=loaded.model.device).manual_seed(seed)
-    settings = DecodeSettings(loaded.stop_ids, sample=True, top_k=recipe.top_k)
-    rows = [draft.row for draft in drafts]
+    writer = _Writer(loaded, renderer, before or renderer, recipe, generator)
     with memory_told("while drawing replay", "draw shorter samples: `--set replay.max_tokens=…`"):
-        written = decode(loaded.model, rows, settings, generator=generator, on_done=_counted(drafts, on_done))
+        drafts = writer.drafts(wanted, tool_prompts, shown, seed)
+        written = writer.decode([draft.row for draft in drafts], recipe.top_k, _counted(drafts, on_done))
     kept: dict[Source, list[ReplaySample]] = {source: [] for source in wanted}
     for draft, stretches in zip(drafts, written, strict=True):
-        if draft.accepts(renderer.reply_text(stretches[-1].ids)):
-            kept[draft.source].append(_sample(draft, stretches))
+        if draft.accepts(stretches):
+            kept[draft.source].append(writer.sample(draft, stretches))
     samples = [sample for source in wanted for sample in kept[source][: wanted[source]]]
     if not samples:
         raise TrainingError(
             "the model generated nothing that could be replayed", hint="raise `replay.samples`"
         )
-    attempted = sum(draft.source == "tools" for draft in drafts)
-    told = report(samples, renderer, attempted=attempted, valid=len(kept["tools"]))
+    judged = [draft.source for draft in drafts if draft.source not in ("free", "chat")]
+    told = report(samples, renderer, attempted=len(judged), valid=sum(len(kept[one]) for one in set(judged)))
     return ReplaySet(tuple(samples), told)
 
 
-def quotas(recipe: ReplayRecipe, *, has_tools: bool) -> dict[Source, int]:
+def quotas(
+    recipe: ReplayRecipe, *, has_tools: bool, has_shown: bool = False, rewrites: bool = False
+) -> dict[Source, int]:
     """How many samples each source gives: by weight, summing to `samples` (largest remainder)."""
     weights: dict[Source, float] = {
         "free": recipe.free,
         "chat": recipe.chat,
-        "tools": recipe.tools * has_tools,
+        "irrelevant": recipe.irrelevant * has_shown,
+        "rewritten" if rewrites else "tools": recipe.tools * has_tools,
     }
     total = sum(weights.values())
     if total <= 0:
-        weights, total = {"free": 0.0, "chat": 1.0, "tools": 0.0}, 1.0
+        weights, total = {**dict.fromkeys(weights, 0.0), "chat": 1.0}, 1.0
     exact = {source: recipe.samples * weight / total for source, weight in weights.items()}
     counts: dict[Source, int] = {source: math.floor(share) for source, share in exact.items()}
     rest = recipe.samples - sum(counts.values())
@@ -176,34 +193,65 @@ def quotas(recipe: ReplayRecipe, *, has_tools: bool) -> dict[Source, int]:
 
 
 class _Draft(NamedTuple):
-    """What the model is to continue, and whether the text of its last stretch is acceptable."""
+    """What the model is to continue, and whether what it wrote will do; of one that may be rewritten, its
+    tools and how its request begins."""
 
     source: Source
     row: Row
-    accepts: Callable[[str], bool] = lambda reply: True
+    accepts: Callable[[Sequence[Continuation]], bool] = lambda written: True
+    tools: Sequence[Mapping[str, Any]] = ()
+    begin: str = ""
 
 
 class _Writer:
-    """Makes drafts of each source for one model."""
+    """Makes drafts of each source for one model, and samples of what it then writes.
 
-    def __init__(self, loaded: LoadedModel, renderer: ChatRenderer, recipe: ReplayRecipe) -> None:
-        self._tokenizer, self._renderer = loaded.tokenizer, renderer
+    `renderer` writes as the update teaches it, `before` as the model does now.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        renderer: ChatRenderer,
+        before: ChatRenderer,
+        recipe: ReplayRecipe,
+        generator: torch.Generator,
+    ) -> None:
+        self._loaded, self._renderer, self._before, self._generator = loaded, renderer, before, generator
         self._most, self._half = recipe.max_tokens, max(1, recipe.max_tokens // 2)
 
-    def drafts(self, wanted: Mapping[Source, int], prompts: Sequence[ToolPrompt], seed: int) -> list[_Draft]:
+    def decode(self, rows: Sequence[Row], top_k: int, on_done: OnDone) -> list[list[Continuation]]:
+        """What the model makes of the rows, at temperature 1."""
+        settings = DecodeSettings(self._loaded.stop_ids, sample=True, top_k=top_k)
+        return decode(self._loaded.model, rows, settings, generator=self._generator, on_done=on_done)
+
+    def drafts(
+        self,
+        wanted: Mapping[Source, int],
+        prompts: Sequence[ToolPrompt],
+        shown: Sequence[Mapping[str, Any]],
+        seed: int,
+    ) -> list[_Draft]:
         """As many as are wanted, under tools some more; the prompts shuffled, over again if need be."""
-        free = [_Draft("free", self._free()) for _ in range(wanted["free"])]
-        chat = [_Draft("chat", self._turn((), self._half)) for _ in range(wanted["chat"])]
-        asked = list(islice(in_turns(prompts, seed), wanted["tools"] * _ATTEMPTS))
+        source: Source = "rewritten" if "rewritten" in wanted else "tools"
+        asked = islice(in_turns(prompts, seed), wanted[source] * _ATTEMPTS)
+        under_tools = [self._under_tools(source, prompt, at) for at, prompt in enumerate(asked)]
         return [
-            *free,
-            *chat,
-            *(_Draft("tools", self._turn(prompt.tools, self._most), prompt.accepts) for prompt in asked),
+            *(_Draft("free", self._free()) for _ in range(wanted["free"])),
+            *(_Draft("chat", self._turn(self._renderer, (), self._half)) for _ in range(wanted["chat"])),
+            *self._irrelevant(wanted["irrelevant"], shown, seed),
+            *under_tools,
         ]
+
+    def sample(self, draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
+        """What becomes of a draft."""
+        if draft.source == "rewritten":
+            return self._rewritten(draft, written)
+        return _sample(draft, written)
 
     def _free(self) -> Row:
         """From the beginning-of-sequence token alone."""
-        tokenizer = self._tokenizer
+        tokenizer = self._loaded.tokenizer
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if start is None:
             raise TrainingError(
@@ -212,19 +260,85 @@ class _Writer:
             )
         return Row((start,), (self._most,))
 
-    def _turn(self, tools: Sequence[Mapping[str, Any]], answer: int) -> Row:
-        """A user's turn, then the answer to it.
+    def _turn(
+        self, renderer: ChatRenderer, tools: Sequence[Mapping[str, Any]], answer: int, begin: str = ""
+    ) -> Row:
+        """A user's turn, of which `begin` is given, then the answer to it.
 
         A question that does not end within its half is cut there: what there is remains the model's own.
         """
-        parts = self._renderer.prompt([{"role": "user", "content": _MARK}], tools).split(_MARK)
+        parts = renderer.prompt([{"role": "user", "content": f"{begin}{_MARK}"}], tools).split(_MARK)
         if len(parts) != 2:
             raise ModelError(
                 f"the chat template writes a user's words {len(parts) - 1} times, not once",
-                hint="draw no samples from it: `--set replay.chat=0 --set replay.tools=0`",
+                hint="draw none: `--set replay.chat=0 --set replay.irrelevant=0 --set replay.tools=0`",
             )
-        before, after = (self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
+        tokenizer = self._loaded.tokenizer
+        before, after = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
         return Row(tuple(before), (self._half, answer), tuple(after))
+
+    def _under_tools(self, source: Source, prompt: ToolPrompt, at: int) -> _Draft:
+        """A request that begins with what the first tool does; every other one the model writes on itself.
+
+        Left to itself, a small model asks for anything but what the tool is for, and is answered in words.
+        """
+
+        def accepts(written: Sequence[Continuation]) -> bool:
+            *request, reply = (self._before.reply_text(stretch.ids) for stretch in written)
+            parse = self._before.output_format.parse
+            is_asked = not any(parse(text).calls or parse(text).problems for text in request)
+            return is_asked and self._can_be_written(parse(reply).calls) and prompt.accepts(reply)
+
+        # Twice as much as others have: several calls at once would be cut, and a call that is cut is dropped.
+        begin, most = purpose(prompt.tools[0]), 2 * self._most
+        row = self._turn(self._before, prompt.tools, most, begin)
+        if begin and at % 2 == 0:
+            row = Row((*row.prompt, *row.bridge), (most,))
+        return _Draft(source, row, accepts, prompt.tools, begin)
+
+    def _irrelevant(self, count: int, shown: Sequence[Mapping[str, Any]], seed: int) -> Iterator[_Draft]:
+        """Requests that the model makes with no tool in sight, each then asked with one of `shown`."""
+        if not count:
+            return
+        alone = self._turn(self._renderer, (), self._half)
+        asking = Row(alone.prompt, (self._half,))
+        asked = self.decode([asking] * count, 0, lambda rows: None)
+        order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed)).tolist()
+        for at, (question,) in zip(islice(cycle(order), count), asked, strict=True):
+            turn = self._turn(self._renderer, shown[at : at + 1], self._half)
+            prompt = (*turn.prompt, *question.ids, *turn.put_in(question.ids))
+            yield _Draft("irrelevant", Row(prompt, (self._half,)), self._is_in_words)
+
+    def _is_in_words(self, written: Sequence[Continuation]) -> bool:
+        """No call, neither in the new way nor in the old one, and nothing that was meant to be one."""
+        renderers = (self._renderer, self._before)
+        parsed = [one.output_format.parse(one.reply_text(written[-1].ids)) for one in renderers]
+        return not any(one.calls or one.problems for one in parsed)
+
+    def _can_be_written(self, calls: Sequence[ToolCall]) -> bool:
+        """There are calls, which the new format can hold."""
+        with contextlib.suppress(ToolDocumentError):
+            return bool(self._renderer.output_format.render(calls))
+        return False
+
+    def _rewritten(self, draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
+        """The request and its calls as the update writes them."""
+        *more, reply = (self._before.reply_text(stretch.ids) for stretch in written)
+        request = {"role": "user", "content": draft.begin + "".join(more)}
+        item = self._renderer.answered([request, self._before.message(reply)], draft.tools)
+        tokens = torch.tensor(item.ids[item.prompt_length :], dtype=torch.int32)
+        assert written[0].teacher is not None, "asked for in the settings"
+        width = written[0].teacher.ids_TK.shape[1]
+        ids_TK, log_probs_TK = tokens[:, None].repeat(1, width), torch.full((len(tokens), width), _IMPOSSIBLE)
+        log_probs_TK[:, 0] = 0.0
+        positions = torch.arange(item.prompt_length, len(item.ids))
+        return ReplaySample("rewritten", item.ids, positions, TopK(ids_TK, log_probs_TK))
+
+
+def purpose(tool: Mapping[str, Any]) -> str:
+    """What a tool does, by the first sentence of its description; empty without one."""
+    description = str(tool.get("function", tool).get("description") or "")
+    return re.split(r"\.(?:\s|$)|\n", description.strip(), maxsplit=1)[0].strip()
 
 
 def in_turns(prompts: Sequence[ToolPrompt], seed: int) -> Iterator[ToolPrompt]:
@@ -244,7 +358,7 @@ def _counted(drafts: Sequence[_Draft], on_done: Callable[[int], None]) -> Callab
 
     def counted(rows: Sequence[int]) -> None:
         nonlocal tried
-        under_tools = sum(drafts[row].source == "tools" for row in rows)
+        under_tools = sum(drafts[row].source in _UNDER_TOOLS for row in rows)
         before, tried = tried // _ATTEMPTS, tried + under_tools
         on_done(len(rows) - under_tools + tried // _ATTEMPTS - before)
 
@@ -310,7 +424,8 @@ def _teacher_nll(samples: Sequence[ReplaySample]) -> float:
     """Mean −log p of the generated tokens, in nats; a token outside the top K counts with the whole tail."""
     total, count = 0.0, 0
     for sample in samples:
-        if not sample.teacher.ids_TK.shape[1]:  # an example that somebody wrote
+        # What somebody wrote, and what was rewritten, nobody has said the likelihood of.
+        if sample.source == "rewritten" or not sample.teacher.ids_TK.shape[1]:
             continue
         tokens = torch.tensor(sample.ids)[sample.positions]
         hit = sample.teacher.ids_TK == tokens[:, None]

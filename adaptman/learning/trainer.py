@@ -39,9 +39,9 @@ class StepMetrics(NamedTuple):
     step: int
     steps: int
     new_loss: float
-    """Nats per completion token of the new examples."""
+    """Nats per completion token of the new examples, and of calls that were rewritten."""
     replay_loss: float | None
-    """Nats per token of the replay (the KL is the drift); None without replay."""
+    """Nats per token of the replay (the KL is the drift); None in a step without."""
     lr: float
     grad_norm: float
     tokens_per_s: float
@@ -83,17 +83,13 @@ def train(
     model = adapters.trainable(base, parent_adapter, recipe)
     if model.device.type == "cpu" and recipe.adapter != "full":
         lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
-    replayed = replay.samples if replay else ()
-    longest = max([len(row.ids) for row in examples] + [len(row.ids) for row in replayed])
+    material = _Material(examples, replay.samples if replay else (), recipe)
     fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
-    run = _Run(model, recipe, workdir, fingerprint, longest=longest)
-    replayed = run.objective.prepare(examples, replayed)
+    run = _Run(model, recipe, workdir, fingerprint, longest=material.longest)
+    material.replayed = run.objective.prepare(material.examples, material.replayed)
     run.restore()
-    order = _Order(len(examples), recipe.new_batch_size, recipe.seed)
-    replay_order = _Order(len(replayed), recipe.replay.batch_size, recipe.seed + 1)
     for step in range(run.step, recipe.steps):
-        new = [(i, examples[i]) for i in order.batch(step)]
-        old = [replayed[i] for i in replay_order.batch(step)]
+        new, old = material.batch(step)
         with memory_told(
             f"at step {step + 1}", "halve the batch: `--set batch_size=… --set replay.batch_size=…`"
         ):
@@ -121,6 +117,37 @@ class _Order:
         epoch, within = divmod(position, self._count)
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         return int(torch.randperm(self._count, generator=generator)[within])
+
+
+class _Material:
+    """What each step sees: new examples, rewritten calls among them, and replay of what the model says."""
+
+    def __init__(
+        self, examples: Sequence[Encoded], replayed: tuple[ReplaySample, ...], recipe: Recipe
+    ) -> None:
+        rewritten = [index for index, sample in enumerate(replayed) if sample.source == "rewritten"]
+        self._learned = {index: len(examples) + at for at, index in enumerate(rewritten)}
+        self._order = _Order(len(examples), recipe.new_batch_size, recipe.seed)
+        self._replay_order = _Order(len(replayed), recipe.replay.batch_size, recipe.seed + 1)
+        self.examples = [*examples, *(_as_example(replayed[index]) for index in rewritten)]
+        self.replayed = replayed
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(map(len, [one.ids for one in self.examples] + [one.ids for one in self.replayed]))
+
+    def batch(self, step: int) -> tuple[list[tuple[int, Encoded]], list[ReplaySample]]:
+        """The step's examples, by their number, and its replay."""
+        beside = self._replay_order.batch(step)
+        rewritten = [self._learned[index] for index in beside if index in self._learned]
+        new = [*self._order.batch(step), *rewritten]
+        old = [self.replayed[index] for index in beside if index not in self._learned]
+        return [(index, self.examples[index]) for index in new], old
+
+
+def _as_example(sample: ReplaySample) -> Encoded:
+    return Encoded(sample.ids, int(sample.positions[0]))
 
 
 class _Run:

@@ -59,8 +59,7 @@ class UpdatePlan:
     replayed_tools: tuple[str, ...]
     """Earlier tools that the update leaves unchanged: replay may be drawn under them."""
     withheld_tools: tuple[str, ...]
-    """Earlier tools that the update changes or removes, or all where it changes the output format: replay
-    under them would teach what is wrong now."""
+    """Earlier tools that the update changes or removes: replay under them would teach what is wrong now."""
     suites: tuple[tables.Suite, ...]
     note: str
     rendering: RenderingCheck
@@ -70,6 +69,11 @@ class UpdatePlan:
     def changes_format(self) -> bool:
         """Whether calls are to be written otherwise than the parent was taught."""
         return _differ(self.format_before, self.output_format)
+
+    @property
+    def written_now(self) -> OutputFormat:
+        """How the parent writes calls; of the base, which writes none, how it is to."""
+        return self.format_before or self.output_format
 
     @property
     def examples_seen(self) -> int:
@@ -145,7 +149,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
     suites = tuple(suites_for(rows, target))
     check_leaks(workspace, suites, examples, str(request.examples))
-    tools = _tools(workspace, parent, schema, fmt)
+    tools = _tools(workspace, parent, schema)
     return UpdatePlan(
         model=model,
         parent=parent,
@@ -188,7 +192,7 @@ def recorded_plan(workspace: Workspace, version: tables.ModelVersion) -> UpdateP
     assert schema is not None, "an update always has a schema"
     fmt = engine.version_format(workspace, version)
     data = workspace.store.get_bytes(stored)
-    tools = _tools(workspace, parent, schema, fmt)
+    tools = _tools(workspace, parent, schema)
     return UpdatePlan(
         model=model,
         parent=parent,
@@ -199,7 +203,7 @@ def recorded_plan(workspace: Workspace, version: tables.ModelVersion) -> UpdateP
         examples_data=data,
         output_format=fmt,
         format_before=tools.format_before,
-        recipe=Recipe.from_dict(version.recipe),
+        recipe=Recipe.recorded(version.recipe),
         replayed_tools=tools.replayed,
         withheld_tools=tools.withheld,
         suites=(),
@@ -217,13 +221,11 @@ class _Tools(NamedTuple):
     withheld: tuple[str, ...]
 
 
-def _tools(
-    workspace: Workspace, parent: tables.ModelVersion, schema: RegisteredSchema, fmt: OutputFormat
-) -> _Tools:
+def _tools(workspace: Workspace, parent: tables.ModelVersion, schema: RegisteredSchema) -> _Tools:
     before = taught_schema(workspace, parent)
     taught = engine.version_format(workspace, parent) if parent.output_format_id is not None else None
     changes = changes_between(before, schema)
-    unchanged = changes.unchanged_names if before and not _differ(taught, fmt) else ()
+    unchanged = changes.unchanged_names if before else ()
     known = before.document.names if before else ()
     return _Tools(changes, taught, unchanged, tuple(name for name in known if name not in unchanged))
 

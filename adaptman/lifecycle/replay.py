@@ -71,11 +71,18 @@ def _own(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> ReplaySe
     from adaptman.learning.replay import generate
 
     loaded = engine.load_version(workspace, plan.parent)
-    renderer = engine.renderer_of(loaded, plan.output_format)
     recipe = plan.recipe.drawn
-    prompts = _tool_prompts(workspace, plan)
     progress.start("replay", recipe.samples)
-    replay = generate(loaded, renderer, recipe, prompts, plan.recipe.seed, on_done=progress.advance)
+    replay = generate(
+        loaded,
+        engine.renderer_of(loaded, plan.output_format),
+        recipe,
+        _tool_prompts(workspace, plan),
+        plan.recipe.seed,
+        shown=plan.document.as_openai(),
+        before=engine.renderer_of(loaded, plan.written_now) if plan.changes_format else None,
+        on_done=progress.advance,
+    )
     progress.finish(f"{replay.tokens} tokens of the champion's own")
     return replay
 
@@ -197,6 +204,6 @@ def _is_call(plan: UpdatePlan, reply: str) -> bool:
 
 
 def _is_valid(plan: UpdatePlan, reply: str) -> bool:
-    """Every call of the reply fits the new document; a reply in words is the model's own way, and is kept."""
-    parsed = plan.output_format.parse(reply)
+    """Every call of the reply, as the parent writes it, fits the new document."""
+    parsed = plan.written_now.parse(reply)
     return not parsed.problems and not any(validate_call(plan.document, call) for call in parsed.calls)

@@ -58,7 +58,7 @@ def test_the_plan_of_a_format_update(terminal: Terminal, updated: TinyLine) -> N
     words = ("update", "plan", "--schema", "2", "--examples", "examples-2.jsonl", "--format", "llama3")
     told = terminal.ok(*words)
     assert "format hermes → llama3\n" in told
-    assert "; under no tools, since their calls are written otherwise now\n" in told
+    assert "; under 1 unchanged tools, their calls rewritten; not under 2 changed or removed ones\n" in told
     assert terminal.json(*words)["format_change"] == {"from": "hermes/1", "to": "llama3/1"}
 
 

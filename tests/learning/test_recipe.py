@@ -118,8 +118,17 @@ def test_the_hint_names_the_settings() -> None:
     assert "`replay.coeff`" in refused.value.hint
 
 
+def test_a_recipe_on_record_replays_what_it_did() -> None:
+    told = Recipe().to_dict()
+    assert Recipe.recorded(told) == Recipe()
+    del told["replay"]["irrelevant"]
+    assert Recipe.recorded(told) == dataclasses.replace(
+        Recipe(), replay=dataclasses.replace(Recipe().replay, irrelevant=0.0)
+    )
+
+
 def test_replay_from_nowhere_is_refused() -> None:
-    nothing = {"replay.free": "0", "replay.chat": "0", "replay.tools": "0"}
+    nothing = {f"replay.{source}": "0" for source in ("free", "chat", "tools", "irrelevant")}
     with pytest.raises(TrainingError, match="are all 0"):
         Recipe().with_settings(nothing)
     assert Recipe().with_settings(nothing | {"replay.kind": "none"}).replay.kind == "none"

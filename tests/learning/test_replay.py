@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from adaptman.errors import ModelError, TrainingError
+from adaptman.errors import ModelError, ToolDocumentError, TrainingError
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import TopK, top_k_of
 from adaptman.learning.models import LoadedModel
@@ -28,15 +29,21 @@ from adaptman.learning.replay import (
     generate,
     in_turns,
     near_duplicates,
+    purpose,
     quotas,
     report,
 )
+from adaptman.toolspec.formats import OutputFormat, Reply, ToolCall
 from tests.learning.tiny import CHATML, END, START, tiny_model, tiny_tokenizer
 
-RECIPE = ReplayRecipe(samples=12, max_tokens=10, top_k=6)
+RECIPE = ReplayRecipe(samples=12, max_tokens=10, top_k=6, free=1, chat=2, tools=1, irrelevant=1)
 WEIGHTS = st.floats(0, 100)
 TOOLS = tuple(
-    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "abc"
+    {
+        "type": "function",
+        "function": {"name": name, "description": f"Do {name}. Or not.", "parameters": {"type": "object"}},
+    }
+    for name in "abc"
 )
 
 
@@ -46,7 +53,46 @@ def tool_prompts(accepted: bool = True) -> list[ToolPrompt]:
 
 @pytest.fixture(scope="module")
 def drawn(loaded: LoadedModel, renderer: ChatRenderer) -> ReplaySet:
-    return generate(loaded, renderer, RECIPE, tool_prompts(), 7)
+    """A random model never writes a call as Hermes does, so there are none under earlier tools."""
+    return generate(loaded, renderer, RECIPE, (), 7, shown=TOOLS)
+
+
+class AnyText(OutputFormat):
+    """A format in which every text is a call of `a`: a model of random weights answers with one, and makes a
+    request that is one itself wherever it writes on."""
+
+    name, version = "any-text", 1
+
+    def spec(self) -> dict[str, Any]:
+        return {}
+
+    def parse(self, text: str) -> Reply:
+        return Reply("", (ToolCall("a", {"text": text}),), ())
+
+    def system_prompt(self, tools: Sequence[Mapping[str, Any]]) -> str:
+        return f"{len(tools)} old tool <tools>" if tools else ""
+
+    def _written(self, calls: Sequence[ToolCall]) -> str:
+        return str(calls[0].arguments["text"])
+
+
+class LongText(AnyText):
+    """A format in which long texts are calls, as answers are, and short ones words, as requests are."""
+
+    def parse(self, text: str) -> Reply:
+        return super().parse(text) if len(text) > 5 else Reply(text, (), ())
+
+
+@pytest.fixture(scope="module")
+def called(loaded: LoadedModel, before: ChatRenderer) -> ReplaySet:
+    """Of samples under earlier tools every other one is a call, and its request what the tool does."""
+    return generate(loaded, before, replace(RECIPE, irrelevant=0), tool_prompts(), 7)
+
+
+@pytest.fixture(scope="module")
+def before(renderer: ChatRenderer) -> ChatRenderer:
+    """Writes as the model does until the format changes."""
+    return replace(renderer, output_format=AnyText())
 
 
 def same(one: ReplaySet, other: ReplaySet) -> bool:
@@ -55,13 +101,28 @@ def same(one: ReplaySet, other: ReplaySet) -> bool:
 
 @given(
     st.builds(
-        ReplayRecipe, samples=st.integers(1, 500), free=st.floats(0.01, 100), chat=WEIGHTS, tools=WEIGHTS
+        ReplayRecipe,
+        samples=st.integers(1, 500),
+        free=st.floats(0.01, 100),
+        chat=WEIGHTS,
+        tools=WEIGHTS,
+        irrelevant=WEIGHTS,
     ),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
-def test_quotas_sum_and_keep_the_proportion(recipe: ReplayRecipe, has_tools: bool) -> None:
-    counts = quotas(recipe, has_tools=has_tools)
-    weights = {"free": recipe.free, "chat": recipe.chat, "tools": recipe.tools if has_tools else 0.0}
+def test_quotas_sum_and_keep_the_proportion(
+    recipe: ReplayRecipe, has_tools: bool, has_shown: bool, rewrites: bool
+) -> None:
+    counts = quotas(recipe, has_tools=has_tools, has_shown=has_shown, rewrites=rewrites)
+    weights = {
+        "free": recipe.free,
+        "chat": recipe.chat,
+        "irrelevant": recipe.irrelevant if has_shown else 0.0,
+        "rewritten" if rewrites else "tools": recipe.tools if has_tools else 0.0,
+    }
+    assert set(counts) == set(weights)
     assert sum(counts.values()) == recipe.samples
     for source, weight in weights.items():
         share = recipe.samples * weight / sum(weights.values())
@@ -70,19 +131,22 @@ def test_quotas_sum_and_keep_the_proportion(recipe: ReplayRecipe, has_tools: boo
 
 def test_without_tools_their_share_goes_to_the_others() -> None:
     recipe = ReplayRecipe(samples=9, free=1, chat=2, tools=6)
-    assert quotas(recipe, has_tools=False) == {"free": 3, "chat": 6, "tools": 0}
-    assert quotas(replace(recipe, free=0, chat=0), has_tools=False) == {"free": 0, "chat": 9, "tools": 0}
+    nothing = {"free": 0, "chat": 0, "irrelevant": 0, "tools": 0}
+    assert quotas(recipe, has_tools=False) == nothing | {"free": 3, "chat": 6}
+    assert quotas(replace(recipe, free=0, chat=0), has_tools=False) == nothing | {"chat": 9}
 
 
-def test_the_sources_have_their_quotas(drawn: ReplaySet) -> None:
-    found = {name: [s.source for s in drawn.samples].count(name) for name in ("free", "chat", "tools")}
-    assert found == quotas(RECIPE, has_tools=True) == {"free": 3, "chat": 6, "tools": 3}
+def test_the_sources_have_their_quotas(drawn: ReplaySet, called: ReplaySet) -> None:
+    assert drawn.report["by_source"] == {"free": 3, "chat": 6, "irrelevant": 3}
+    assert called.report["by_source"] == {"free": 3, "chat": 6, "tools": 3}
 
 
-def test_what_is_not_generated_is_the_template(drawn: ReplaySet, loaded: LoadedModel) -> None:
+def test_what_is_not_generated_is_the_template(
+    drawn: ReplaySet, called: ReplaySet, loaded: LoadedModel
+) -> None:
     """All tokens outside of `positions` are the beginning, or the turns' headers and the tools shown."""
     bridges = {f"{END}\n{START}assistant\n", f"\n{START}assistant\n"}
-    for sample in drawn.samples:
+    for sample in (*drawn.samples, *called.samples):
         positions = sample.positions.tolist()
         first = positions[0]
         gap = [i for i in range(first, len(sample.ids)) if i not in positions]
@@ -91,10 +155,13 @@ def test_what_is_not_generated_is_the_template(drawn: ReplaySet, loaded: LoadedM
         )
         if sample.source == "free":
             assert (before, bridge) == (START, "")
-        else:
+        elif sample.source == "chat":
             assert str(before).endswith(f"{START}user\n")
             assert bridge in bridges
-            assert ("<tools>" in before) == (sample.source == "tools")
+            assert "<tools>" not in before
+        else:
+            assert "<tools>" in before
+            assert (str(before)[-len(f"{START}assistant\n") :], bridge) == (f"{START}assistant\n", "")
 
 
 def likely_to_end(tokenizer: PreTrainedTokenizerBase) -> LoadedModel:
@@ -134,15 +201,15 @@ def test_the_teacher_is_a_fresh_pass_of_the_model(drawn: ReplaySet, loaded: Load
         torch.testing.assert_close(sample.teacher.log_probs_TK, fresh.log_probs_TK, rtol=1e-5, atol=1e-5)
 
 
-def test_samples_are_no_longer_than_asked_for(drawn: ReplaySet) -> None:
-    for sample in drawn.samples:
-        limit = RECIPE.max_tokens + (RECIPE.max_tokens // 2 if sample.source == "tools" else 0)
+def test_samples_are_no_longer_than_asked_for(drawn: ReplaySet, called: ReplaySet) -> None:
+    for sample in (*drawn.samples, *called.samples):
+        limit = RECIPE.max_tokens * (2 if sample.source == "tools" else 1)
         assert 1 <= len(sample.positions) <= limit
 
 
 def test_the_seed_decides(loaded: LoadedModel, renderer: ChatRenderer, drawn: ReplaySet) -> None:
-    assert same(generate(loaded, renderer, RECIPE, tool_prompts(), 7), drawn)
-    assert not same(generate(loaded, renderer, RECIPE, tool_prompts(), 8), drawn)
+    assert same(generate(loaded, renderer, RECIPE, (), 7, shown=TOOLS), drawn)
+    assert not same(generate(loaded, renderer, RECIPE, (), 8, shown=TOOLS), drawn)
 
 
 def test_a_set_survives_its_file(drawn: ReplaySet, tmp_path: Path) -> None:
@@ -207,35 +274,75 @@ def test_the_undamaged_small_set_is_read(tmp_path: Path) -> None:
 
 
 def test_replies_that_are_not_accepted_are_dropped_and_counted(
-    loaded: LoadedModel, renderer: ChatRenderer
+    loaded: LoadedModel, before: ChatRenderer
 ) -> None:
     asked: list[str] = []
 
     def accepts(reply: str) -> bool:
         asked.append(reply)
-        return len(asked) % 3 == 0
+        return len(asked) % 2 == 0
 
     recipe = replace(RECIPE, samples=6, free=0, chat=1, tools=2)
-    found = generate(loaded, renderer, recipe, [ToolPrompt(TOOLS[:1], accepts)], 0)
-    assert len(asked) == 8, "two attempts for each of four wanted"
+    found = generate(loaded, before, recipe, [ToolPrompt(TOOLS[:1], accepts)], 0)
+    assert len(asked) == 4, "of two attempts for each of four wanted, every other one is a request"
     assert found.report["attempted"] == 8
     assert found.report["valid"] == 2
     assert found.report["by_source"] == {"chat": 2, "tools": 2}
 
 
-def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, before: ChatRenderer) -> None:
     replies: list[str] = []
     prompts = [ToolPrompt(TOOLS[:1], lambda reply: bool(replies.append(reply)) or True)]
     recipe = replace(RECIPE, samples=2, free=0, chat=0)
-    for sample in generate(loaded, renderer, recipe, prompts, 0).samples:
+    for sample in generate(loaded, before, recipe, prompts, 0).samples:
         text = str(loaded.tokenizer.decode(sample.ids))
         answer = text.rpartition(f"{START}assistant\n")[2].removesuffix(END)
         assert answer in replies
 
 
-def test_more_valid_replies_than_wanted_are_counted_and_not_kept(drawn: ReplaySet) -> None:
-    assert (drawn.report["attempted"], drawn.report["valid"]) == (6, 6)
-    assert drawn.report["by_source"]["tools"] == 3
+def test_more_valid_replies_than_wanted_are_counted_and_not_kept(
+    loaded: LoadedModel, renderer: ChatRenderer
+) -> None:
+    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=4)
+    found = generate(loaded, replace(renderer, output_format=LongText()), recipe, tool_prompts(), 0)
+    assert found.report["attempted"] == 8
+    assert found.report["valid"] > 4
+    assert found.report["by_source"] == {"tools": 4}
+
+
+def test_every_other_request_is_what_the_tool_does_alone(loaded: LoadedModel, before: ChatRenderer) -> None:
+    writer = replace(before, output_format=LongText())
+    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=6, max_tokens=6)
+    found = generate(loaded, writer, recipe, tool_prompts(), 0).samples
+    texts = [str(loaded.tokenizer.decode(sample.ids)) for sample in found]
+    requests = [text.split(f"{START}user\n")[1].split(f"{START}assistant")[0] for text in texts]
+    assert all(re.match("Do [abc]", request) for request in requests)
+    alone = [bool(re.fullmatch(rf"Do [abc]{re.escape(END)}\n", request)) for request in requests]
+    assert set(alone) == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("description", "wanted"),
+    [
+        ("Find it. Or not.", "Find it"),
+        ("Find v1.2 of it", "Find v1.2 of it"),
+        (" Find it\nin a list", "Find it"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_the_purpose_of_a_tool(description: str | None, wanted: str) -> None:
+    assert purpose({"function": {"name": "a", "description": description}}) == wanted
+    assert purpose({"name": "a"}) == ""
+
+
+def test_a_tool_that_says_nothing_of_itself_is_asked_for_in_any_words(
+    loaded: LoadedModel, before: ChatRenderer
+) -> None:
+    bare = {"type": "function", "function": {"name": "a"}}
+    recipe = replace(RECIPE, irrelevant=0)
+    found = generate(loaded, before, recipe, [ToolPrompt((bare,), lambda reply: True)], 0)
+    assert (found.report["attempted"], found.report["valid"]) == (6, 0), "each request looks like a call"
 
 
 def test_nothing_usable_is_an_error(loaded: LoadedModel, renderer: ChatRenderer) -> None:
@@ -248,8 +355,86 @@ def test_on_done_comes_to_the_number_of_samples(
     loaded: LoadedModel, renderer: ChatRenderer, accepted: bool
 ) -> None:
     told: list[int] = []
-    generate(loaded, renderer, RECIPE, tool_prompts(accepted), 7, on_done=told.append)
+    generate(loaded, renderer, RECIPE, tool_prompts(accepted), 7, shown=TOOLS, on_done=told.append)
     assert sum(told) == RECIPE.samples
+
+
+def test_requests_that_no_tool_fits_are_made_without_tools(
+    loaded: LoadedModel, renderer: ChatRenderer
+) -> None:
+    """Each is one that the model asks by itself; the tools take turns."""
+    recipe = replace(RECIPE, samples=6, free=0, chat=0)
+    asked = generate(loaded, renderer, recipe, (), 0, shown=TOOLS).samples
+    texts = [str(loaded.tokenizer.decode(sample.ids)) for sample in asked]
+    questions = [text.split(f"{START}user\n")[1].split(f"{START}assistant")[0] for text in texts]
+    assert len(set(questions)) == 6
+    assert [sum(f'"name": "{name}"' in text for text in texts) for name in "abc"] == [2, 2, 2]
+    assert all(START not in question for question in questions)
+
+
+def test_a_call_where_no_tool_fits_is_dropped_and_counted(
+    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
+) -> None:
+    recipe = replace(RECIPE, free=0)
+    found = generate(loaded, before, recipe, (), 0, shown=TOOLS)
+    assert set(found.report["by_source"]) == {"chat"}
+    assert (found.report["attempted"], found.report["valid"]) == (4, 0)
+    # Nor is one kept that is written as the model has done until now.
+    assert generate(loaded, renderer, recipe, (), 0, shown=TOOLS, before=before).report["valid"] == 0
+
+
+def test_calls_are_rewritten_where_the_format_changes(
+    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
+) -> None:
+    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=4)
+    said: list[str] = []
+    prompts = [ToolPrompt(TOOLS[:1], lambda reply: bool(said.append(reply)) or True)]
+    found = generate(loaded, renderer, recipe, prompts, 0, before=before)
+    assert found.report["by_source"] == {"rewritten": 4}
+    assert found.report["teacher_nll"] == 0, "nobody has said how likely they are"
+    shown = renderer.output_format.system_prompt(TOOLS[:1])
+    for sample, reply in zip(found.samples, said[:4], strict=True):
+        begin = int(sample.positions[0])
+        before_it, answer = (
+            str(loaded.tokenizer.decode(part)) for part in (sample.ids[:begin], sample.ids[begin:])
+        )
+        assert shown in before_it
+        assert before_it.endswith(f"{START}user\nDo a{END}\n{START}assistant\n")
+        assert "old tool" not in before_it
+        assert sample.positions.tolist() == list(range(begin, len(sample.ids)))
+        assert answer == renderer.output_format.render([ToolCall("a", {"text": reply})]) + END
+        assert sample.teacher.ids_TK[:, 0].tolist() == sample.ids[begin:]
+        assert sample.teacher.log_probs_TK[:, 0].exp().tolist() == [1.0] * (len(sample.ids) - begin)
+
+
+def test_words_are_not_rewritten(loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer) -> None:
+    """They may have been cut."""
+    recipe = replace(RECIPE, irrelevant=0)
+    found = generate(loaded, before, recipe, tool_prompts(), 0, before=renderer)
+    assert set(found.report["by_source"]) == {"free", "chat"}
+    assert (found.report["attempted"], found.report["valid"]) == (6, 0)
+
+
+def test_a_call_that_the_new_format_cannot_hold_is_dropped(
+    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
+) -> None:
+    class Refusing(AnyText):
+        def _written(self, calls: Sequence[ToolCall]) -> str:
+            raise ToolDocumentError("no call of this kind")
+
+    new = replace(renderer, output_format=Refusing())
+    found = generate(loaded, new, replace(RECIPE, irrelevant=0), tool_prompts(), 0, before=before)
+    assert (found.report["attempted"], found.report["valid"]) == (6, 0)
+
+
+def test_a_set_with_rewritten_calls_is_stored(
+    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer, tmp_path: Path
+) -> None:
+    found = generate(loaded, renderer, RECIPE, tool_prompts(), 0, shown=TOOLS, before=before)
+    assert "rewritten" in found.report["by_source"]
+    path = tmp_path / "replay.safetensors"
+    path.write_bytes(found.to_bytes())
+    assert same(ReplaySet.from_file(str(path)), found)
 
 
 def test_a_tokenizer_without_a_beginning_draws_no_free_samples(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
@@ -22,7 +23,7 @@ from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
-from adaptman.learning.replay import ReplaySet, generate
+from adaptman.learning.replay import ReplaySample, ReplaySet, generate
 from adaptman.learning.trainer import StepMetrics, Trained, learning_rate, train
 
 RECIPE = Recipe(
@@ -211,6 +212,38 @@ def test_without_replay_there_is_no_replay_loss(base: Path, examples: list[Encod
     assert [step.replay_loss for step in steps] == [None] * 8
     assert "train/replay_loss" not in trained.curves
     assert trained.replay_tokens == 0
+
+
+def test_rewritten_calls_are_learned_as_new_examples_are(
+    base: Path, examples: list[Encoded], replay: ReplaySet, tmp_path: Path
+) -> None:
+    """Two in the replay of a step, beside two examples, are a step of four examples."""
+    one_step = replace(RECIPE, steps=1, batch_size=2)
+    rewritten = tuple(
+        ReplaySample(
+            "rewritten",
+            item.ids,
+            torch.arange(item.prompt_length, len(item.ids)),
+            replay.samples[0].teacher,
+        )
+        for item in examples[2:]
+    )
+    found = train(base, None, examples[:2], ReplaySet(rewritten, {}), one_step, tmp_path / "rewritten")
+    wanted = train(
+        base,
+        None,
+        examples,
+        None,
+        replace(one_step, batch_size=4, replay=replace(RECIPE.replay, kind="none")),
+        tmp_path / "new",
+    )
+    assert found.curves["train/new_loss"][0][1] == pytest.approx(
+        wanted.curves["train/new_loss"][0][1], rel=1e-6
+    )
+    assert "train/replay_loss" not in found.curves
+    one, other = (load_file(trained.adapter / "adapter_model.safetensors") for trained in (found, wanted))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-5)
 
 
 def test_an_empty_replay_set_is_as_none(base: Path, examples: list[Encoded], tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_folded_twice(promoted: TinyLine) -> None:
     promoted.update(2)
     done = fold_version(promoted.workspace, FOLD + 1)
     before, after = logits(promoted, promoted.version(FOLD + 1)), logits(promoted, done.version)
-    assert models.largest_difference(before, after) < 1e-5
+    assert models.largest_difference(before, after) < 1e-4
     assert done.proof.probes == 5
 
 

@@ -60,9 +60,9 @@ def test_another_format_than_the_champions(updated: TinyLine) -> None:
     plan = plan_with(updated, "pythonic", 2)
     assert plan.changes_format
     assert plan.to_dict()["format_change"] == {"from": "hermes/1", "to": "pythonic/1"}
-    # The champion would show its old way of calling.
-    assert plan.replayed_tools == ()
-    assert plan.withheld_tools == ("get_weather", "send_mail", "search_flights")
+    assert (plan.written_now.name, plan.output_format.name) == ("hermes", "pythonic")
+    assert plan.replayed_tools == ("send_mail",)
+    assert plan.withheld_tools == ("get_weather", "search_flights")
     same = plan_with(updated, "hermes", 2)
     assert (same.changes_format, same.replayed_tools) == (False, ("send_mail",))
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adaptman.errors import TrainingError
 from adaptman.learning.replay import ReplaySet
-from adaptman.lifecycle.replay import _taught_by, earlier_examples
+from adaptman.lifecycle.plan import make_plan
+from adaptman.lifecycle.replay import _taught_by, _tool_prompts, earlier_examples
+from adaptman.toolspec.formats import ToolCall, output_format
 from tests.lifecycle.tiny_line import CANDIDATE, TinyLine, tiny_lines
 
 
@@ -61,6 +64,23 @@ def test_a_first_update_has_no_earlier_examples(tmp_path: Path) -> None:
 def test_each_tool_belongs_to_the_update_that_taught_it(second: TinyLine) -> None:
     found = _taught_by(second.workspace, second.plan(2))
     assert set(found.values()) == {CANDIDATE}
+
+
+@pytest.mark.parametrize("new_format", ["hermes", "pythonic"])
+def test_replies_are_judged_in_the_format_that_the_champion_writes(second: TinyLine, new_format: str) -> None:
+    plan = make_plan(second.workspace, replace(second.request(2), output_format=new_format))
+    (prompt,) = _tool_prompts(second.workspace, plan)
+    hermes = output_format("hermes")
+    assert prompt.accepts(hermes.render([ToolCall("send_mail", {"to": "ada@lab"})]))
+    assert not prompt.accepts(hermes.render([ToolCall("send_mail", {"who": "ada@lab"})]))
+
+
+def test_requests_that_no_tool_fits_are_replayed_from_the_first_update_on(tmp_path: Path) -> None:
+    line = TinyLine.copy(tiny_lines().filled, tmp_path)
+    done = line.update(1, replay__free="0", replay__chat="0")
+    assert done.version.replay_set_id is not None
+    with line.workspace.registry.read() as reader:
+        assert reader.replay_set(done.version.replay_set_id).report["by_source"] == {"irrelevant": 4}
 
 
 def test_an_adapter_may_grow_and_begin_afresh(second: TinyLine) -> None:
