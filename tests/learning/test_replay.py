@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +16,15 @@ from transformers import PreTrainedTokenizerBase
 
 from adaptman.errors import ModelError, ToolDocumentError, TrainingError
 from adaptman.learning.chat import ChatRenderer
-from adaptman.learning.losses import TopK, top_k_of
+from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
 from adaptman.learning.replay import (
-    ReplaySample,
     ReplaySet,
     ToolPrompt,
-    distinct,
     generate,
-    in_turns,
-    near_duplicates,
     purpose,
     quotas,
-    report,
 )
 from adaptman.toolspec.formats import OutputFormat, Reply, ToolCall
 from tests.learning.tiny import CHATML, END, START, tiny_model, tiny_tokenizer
@@ -452,67 +445,3 @@ def test_a_template_that_writes_a_question_twice_is_told(loaded: LoadedModel, re
     twice = CHATML.replace("+ message['content'] +", "+ message['content'] + message['content'] +")
     with pytest.raises(ModelError, match="writes a user's words 2 times, not once"):
         generate(loaded, replace(renderer, tokenizer=tiny_tokenizer(twice)), RECIPE, (), 0)
-
-
-def sample_of(tokens: Sequence[int], log_prob: float = -1.0) -> ReplaySample:
-    """A prompt token and `tokens`, each the teacher's only entry."""
-    teacher = TopK(torch.tensor(tokens)[:, None], torch.full((len(tokens), 1), log_prob))
-    return ReplaySample("free", [264, *tokens], torch.arange(1, len(tokens) + 1), teacher)
-
-
-def test_the_report_tells_loops_from_text(renderer: ChatRenderer) -> None:
-    found = report(
-        [sample_of([5] * 20, -0.5), sample_of(range(30, 50), -1.5)],
-        renderer,
-        attempted=4,
-        valid=1,
-    )
-    text = (
-        renderer.tokenizer.decode([5] * 20) + "\n" + renderer.tokenizer.decode(list(range(30, 50)))
-    ).encode()
-    assert found == {
-        "samples": 2,
-        "tokens": 40,
-        "by_source": {"free": 2},
-        "distinct_1": round(21 / 40, 4),
-        "distinct_2": round(20 / 38, 4),
-        "compression_ratio": round(len(zlib.compress(text, 9)) / len(text), 4),
-        "loops": 1,
-        "near_duplicates": 0,
-        "teacher_nll": 1.0,
-        "attempted": 4,
-        "valid": 1,
-    }
-
-
-def test_a_token_outside_of_the_top_k_counts_with_the_tail(renderer: ChatRenderer) -> None:
-    sample = sample_of([5, 6])
-    outside = replace(sample, teacher=TopK(torch.tensor([[5], [7]]), torch.tensor([[0.5], [0.75]]).log()))
-    expected = -(torch.tensor(0.5).log() + torch.tensor(0.25).log()) / 2
-    found = report([outside], renderer, attempted=0, valid=0)
-    assert found["teacher_nll"] == pytest.approx(float(expected), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("rows", "n", "share"),
-    [([], 1, 0.0), ([[1]], 2, 0.0), ([[1, 2, 1, 2]], 2, 2 / 3), ([[1, 2], [1, 2]], 2, 0.5)],
-)
-def test_distinct(rows: list[list[int]], n: int, share: float) -> None:
-    assert distinct(rows, n) == share
-
-
-def test_near_duplicates_are_counted_once_each() -> None:
-    text = list(range(40))
-    changed = [*text[:20], 99, *text[21:]]
-    assert near_duplicates([text, changed, text[::-1], text]) == 2
-    assert near_duplicates([[1, 2], [1, 2]]) == 0  # too short to have a trigram
-
-
-def test_each_update_has_its_share_of_the_prompts() -> None:
-    """Three tools of an old update are asked as often as the thirty of a new one."""
-    prompts = [ToolPrompt(({"n": i},), lambda reply: True, update=int(i >= 3)) for i in range(33)]
-    asked = list(islice(in_turns(prompts, 0), 24))
-    assert [prompt.update for prompt in asked] == [0, 1] * 12
-    assert {id(prompt) for prompt in asked if not prompt.update} == {id(prompt) for prompt in prompts[:3]}
-    assert list(islice(in_turns(prompts, 0), 24)) == asked
-    assert list(in_turns((), 0)) == []
