@@ -17,7 +17,7 @@ from adaptman.lifecycle.progress import Progress
 from adaptman.lifecycle.schema import taught_schema
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.examples import Example, same_tool
-from adaptman.toolspec.formats import ToolCall
+from adaptman.toolspec.formats import OutputFormat, ToolCall
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from adaptman.toolspec.questions import calls_of
 from adaptman.toolspec.readers import document_from_openai
@@ -140,7 +140,9 @@ def _tool_prompts(workspace: Workspace, plan: UpdatePlan) -> list[ToolPrompt]:
     taught = _taught_by(workspace, plan)
     kept = plan.document.subset(plan.replayed_tools)
     return [
-        ToolPrompt((tool,), lambda reply: _is_valid(plan, reply), taught.get(tool["function"]["name"], 0))
+        ToolPrompt(
+            (tool,), partial(_is_valid, plan, plan.written_now), taught.get(tool["function"]["name"], 0)
+        )
         for tool in kept.as_openai()
     ]
 
@@ -200,10 +202,10 @@ def _is_right(plan: UpdatePlan, wanted: tuple[ToolCall, ...], reply: str) -> boo
 
 
 def _is_call(plan: UpdatePlan, reply: str) -> bool:
-    return bool(plan.output_format.parse(reply).calls) and _is_valid(plan, reply)
+    return bool(plan.output_format.parse(reply).calls) and _is_valid(plan, plan.output_format, reply)
 
 
-def _is_valid(plan: UpdatePlan, reply: str) -> bool:
-    """Every call of the reply, as the parent writes it, fits the new document."""
-    parsed = plan.written_now.parse(reply)
+def _is_valid(plan: UpdatePlan, written_in: OutputFormat, reply: str) -> bool:
+    """Every call of the reply fits the new document."""
+    parsed = written_in.parse(reply)
     return not parsed.problems and not any(validate_call(plan.document, call) for call in parsed.calls)

@@ -75,6 +75,15 @@ def test_replies_are_judged_in_the_format_that_the_champion_writes(second: TinyL
     assert not prompt.accepts(hermes.render([ToolCall("send_mail", {"who": "ada@lab"})]))
 
 
+def test_synthesized_replies_are_judged_in_the_new_format(second: TinyLine) -> None:
+    """The model is asked in it, whatever it has written until now."""
+    plan = make_plan(second.workspace, replace(second.request(2), output_format="pythonic"))
+    (one, *_) = earlier_examples(second.workspace, plan)
+    pythonic = output_format("pythonic")
+    assert one.valid(pythonic.render([ToolCall("send_mail", {"to": "ada@lab"})]))
+    assert not one.valid(pythonic.render([ToolCall("send_mail", {"who": "ada@lab"})]))
+
+
 def test_requests_that_no_tool_fits_are_replayed_from_the_first_update_on(tmp_path: Path) -> None:
     line = TinyLine.copy(tiny_lines().filled, tmp_path)
     done = line.update(1, replay__free="0", replay__chat="0")
