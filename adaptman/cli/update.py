@@ -169,9 +169,8 @@ def _replay_text(made: UpdatePlan) -> str:
     if replay.kind != "self":
         return text
     if made.replayed_tools:
-        text += f"; under {len(made.replayed_tools)} unchanged tools"
-    if made.replayed_tools and made.changes_format:
-        text += ", their calls rewritten"
+        rewritten = ", their calls rewritten" if made.changes_format else ""
+        text += f"; under {len(made.replayed_tools)} unchanged tools{rewritten}"
     if made.withheld_tools:
         text += f"; not under {len(made.withheld_tools)} changed or removed ones"
     return text

@@ -32,7 +32,6 @@ from adaptman.learning.limits import memory_told
 from adaptman.learning.losses import TopK
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
-from adaptman.toolspec.formats import ToolCall
 
 Source = Literal["free", "chat", "tools", "opr", "ssr", "exemplar", "irrelevant", "rewritten"]
 # The numbers in a stored set: a new source goes to the end.
@@ -284,10 +283,10 @@ class _Writer:
         """
 
         def accepts(written: Sequence[Continuation]) -> bool:
-            *request, reply = (self._before.reply_text(stretch.ids) for stretch in written)
-            parse = self._before.output_format.parse
-            is_asked = not any(parse(text).calls or parse(text).problems for text in request)
-            return is_asked and self._can_be_written(parse(reply).calls) and prompt.accepts(reply)
+            *request, reply = written
+            text = self._before.reply_text(reply.ids)
+            is_asked = all(_is_in_words(self._before, stretch) for stretch in request)
+            return is_asked and self._can_be_rewritten(text) and prompt.accepts(text)
 
         # Twice as much as others have: several calls at once would be cut, and a call that is cut is dropped.
         begin, most = purpose(prompt.tools[0]), 2 * self._most
@@ -303,22 +302,20 @@ class _Writer:
         alone = self._turn(self._renderer, (), self._half)
         asking = Row(alone.prompt, (self._half,))
         asked = self.decode([asking] * count, 0, lambda rows: None)
+
+        def accepts(written: Sequence[Continuation]) -> bool:
+            return all(_is_in_words(one, written[-1]) for one in (self._renderer, self._before))
+
         order = torch.randperm(len(shown), generator=torch.Generator().manual_seed(seed)).tolist()
         for at, (question,) in zip(islice(cycle(order), count), asked, strict=True):
             turn = self._turn(self._renderer, shown[at : at + 1], self._half)
             prompt = (*turn.prompt, *question.ids, *turn.put_in(question.ids))
-            yield _Draft("irrelevant", Row(prompt, (self._half,)), self._is_in_words)
+            yield _Draft("irrelevant", Row(prompt, (self._half,)), accepts)
 
-    def _is_in_words(self, written: Sequence[Continuation]) -> bool:
-        """No call, neither in the new way nor in the old one, and nothing that was meant to be one."""
-        renderers = (self._renderer, self._before)
-        parsed = [one.output_format.parse(one.reply_text(written[-1].ids)) for one in renderers]
-        return not any(one.calls or one.problems for one in parsed)
-
-    def _can_be_written(self, calls: Sequence[ToolCall]) -> bool:
+    def _can_be_rewritten(self, reply: str) -> bool:
         """There are calls, which the new format can hold."""
         with contextlib.suppress(ToolDocumentError):
-            return bool(self._renderer.output_format.render(calls))
+            return bool(self._renderer.output_format.render(self._before.output_format.parse(reply).calls))
         return False
 
     def _rewritten(self, draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
@@ -333,6 +330,12 @@ class _Writer:
         log_probs_TK[:, 0] = 0.0
         positions = torch.arange(item.prompt_length, len(item.ids))
         return ReplaySample("rewritten", item.ids, positions, TopK(ids_TK, log_probs_TK))
+
+
+def _is_in_words(renderer: ChatRenderer, written: Continuation) -> bool:
+    """No call, and nothing that was meant to be one."""
+    parsed = renderer.output_format.parse(renderer.reply_text(written.ids))
+    return not (parsed.calls or parsed.problems)
 
 
 def purpose(tool: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ class UpdatePlan:
     @property
     def changes_format(self) -> bool:
         """Whether calls are to be written otherwise than the parent was taught."""
-        return _differ(self.format_before, self.output_format)
+        return self.written_now.digest != self.output_format.digest
 
     @property
     def written_now(self) -> OutputFormat:
@@ -228,10 +228,6 @@ def _tools(workspace: Workspace, parent: tables.ModelVersion, schema: Registered
     unchanged = changes.unchanged_names if before else ()
     known = before.document.names if before else ()
     return _Tools(changes, taught, unchanged, tuple(name for name in known if name not in unchanged))
-
-
-def _differ(before: OutputFormat | None, after: OutputFormat) -> bool:
-    return before is not None and before.digest != after.digest
 
 
 def _read(path: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from adaptman.learning.replay import (
     ReplaySet,
     ToolPrompt,
     generate,
+    in_turns,
     purpose,
     quotas,
 )
@@ -445,3 +447,13 @@ def test_a_template_that_writes_a_question_twice_is_told(loaded: LoadedModel, re
     twice = CHATML.replace("+ message['content'] +", "+ message['content'] + message['content'] +")
     with pytest.raises(ModelError, match="writes a user's words 2 times, not once"):
         generate(loaded, replace(renderer, tokenizer=tiny_tokenizer(twice)), RECIPE, (), 0)
+
+
+def test_each_update_has_its_share_of_the_prompts() -> None:
+    """Three tools of an old update are asked as often as the thirty of a new one."""
+    prompts = [ToolPrompt(({"n": i},), lambda reply: True, update=int(i >= 3)) for i in range(33)]
+    asked = list(islice(in_turns(prompts, 0), 24))
+    assert [prompt.update for prompt in asked] == [0, 1] * 12
+    assert {id(prompt) for prompt in asked if not prompt.update} == {id(prompt) for prompt in prompts[:3]}
+    assert list(islice(in_turns(prompts, 0), 24)) == asked
+    assert list(in_turns((), 0)) == []

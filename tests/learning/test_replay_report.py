@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 
 import pytest
 import torch
@@ -14,9 +13,7 @@ from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import TopK
 from adaptman.learning.replay import (
     ReplaySample,
-    ToolPrompt,
     distinct,
-    in_turns,
     near_duplicates,
     report,
 )
@@ -74,13 +71,3 @@ def test_near_duplicates_are_counted_once_each() -> None:
     changed = [*text[:20], 99, *text[21:]]
     assert near_duplicates([text, changed, text[::-1], text]) == 2
     assert near_duplicates([[1, 2], [1, 2]]) == 0  # too short to have a trigram
-
-
-def test_each_update_has_its_share_of_the_prompts() -> None:
-    """Three tools of an old update are asked as often as the thirty of a new one."""
-    prompts = [ToolPrompt(({"n": i},), lambda reply: True, update=int(i >= 3)) for i in range(33)]
-    asked = list(islice(in_turns(prompts, 0), 24))
-    assert [prompt.update for prompt in asked] == [0, 1] * 12
-    assert {id(prompt) for prompt in asked if not prompt.update} == {id(prompt) for prompt in prompts[:3]}
-    assert list(islice(in_turns(prompts, 0), 24)) == asked
-    assert list(in_turns((), 0)) == []

@@ -177,10 +177,10 @@ def test_folded_twice(promoted: TinyLine) -> None:
     fold_version(promoted.workspace)
     promote_unjudged(promoted)
     second_tools(promoted)
-    promoted.update(2)
+    promoted.update(2, replay__chat="2", replay__tools="1", replay__irrelevant="0")
     done = fold_version(promoted.workspace, FOLD + 1)
     before, after = logits(promoted, promoted.version(FOLD + 1)), logits(promoted, done.version)
-    assert models.largest_difference(before, after) < 1e-4
+    assert models.largest_difference(before, after) < 1e-5
     assert done.proof.probes == 5
 
 
