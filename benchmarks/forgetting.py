@@ -83,16 +83,17 @@ _ANSWER_TOKENS = 192
 
 
 class Plan(NamedTuple):
-    """One run: a strategy at a learning rate with a seed."""
+    """One run: a strategy at a learning rate, in a precision, with a seed."""
 
     strategy: str
     lr: float
     seed: int
     steps: int
+    precision: str
 
     @property
     def name(self) -> str:
-        return f"{self.strategy}-lr{self.lr:g}-steps{self.steps}-seed{self.seed}"
+        return f"{self.strategy}-lr{self.lr:g}-steps{self.steps}-{self.precision}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,6 @@ class Setting:
     examples: int
     cases: int
     threads: int
-    precision: str
     whole_matrix: bool
     command: str
 
@@ -113,7 +113,7 @@ class Setting:
         return stream(examples=self.examples, cases=self.cases, seed=seed)
 
 
-def recipe_of(plan: Plan, setting: Setting, *, first: bool = False, has_replay: bool = True) -> Recipe:
+def recipe_of(plan: Plan, *, first: bool = False, has_replay: bool = True) -> Recipe:
     """The strategy's recipe; where nothing can be replayed, as at first, new examples take the place.
 
     A first update has no earlier tools either, whatever their weight is.
@@ -129,7 +129,7 @@ def recipe_of(plan: Plan, setting: Setting, *, first: bool = False, has_replay: 
     return Recipe.from_dict(
         {
             "steps": plan.steps, "batch_size": 4 + more, "lr": plan.lr, "seed": plan.seed,
-            "precision": setting.precision, "checkpoint_every": 10**6,
+            "precision": plan.precision, "checkpoint_every": 10**6,
             "replay": {"kind": "none"} if nothing else chosen, **values,
         }
     )  # fmt: skip
@@ -203,7 +203,8 @@ def ask_base(setting: Setting, seed: int) -> None:
     )
     old = replay.generate(loaded, Asked(loaded, "hermes").renderer, settings, [], seed + 10_000)
     _keep(folder / "old.safetensors", old.samples)
-    _append(path, {"update": "base", "scores": scores, **_environment(setting)})
+    if not path.exists():
+        _append(path, {"update": "base", "scores": scores, **_environment(setting)})
 
 
 def _base_folder(setting: Setting, seed: int) -> Path:
@@ -226,7 +227,7 @@ def run(plan: Plan, setting: Setting) -> str:
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     parent, key = None, f"{setting.examples}/{setting.cases}"
     for number, update in enumerate(data.updates):
-        recipe = recipe_of(plan, setting, first=number == 0)
+        recipe = recipe_of(plan, first=number == 0)
         key = hashlib.sha256(f"{key}/{update.name}/{recipe.digest}".encode()).hexdigest()[:16]
         folder = setting.work / key
         if number < len(done) and (folder / "adapter").exists():
@@ -287,7 +288,7 @@ class _Stage:
         try:
             return self._drawn(fmt), self.recipe
         except TrainingError:
-            return None, recipe_of(self.plan, self.setting, has_replay=False)
+            return None, recipe_of(self.plan, has_replay=False)
 
     def _drawn(self, fmt: OutputFormat) -> replay.ReplaySet:
         recipe, seed = self.recipe.drawn, self.recipe.seed
@@ -432,18 +433,20 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the processor multiplies it"
+    )
     parser.add_argument("--whole-matrix", action="store_true", help="every suite so far after each update")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     given.results.mkdir(parents=True, exist_ok=True)
     setting = Setting(
         _base(given.base, given.work), given.results, given.work, given.examples, given.cases, given.threads,
-        given.precision, given.whole_matrix, " ".join(["python", *sys.argv]),
+        given.whole_matrix, " ".join(["python", *sys.argv]),
     )  # fmt: skip
     seeds = [int(seed) for seed in given.seeds.split(",")]
     plans = [
-        Plan(strategy, float(lr), seed, given.steps)
+        Plan(strategy, float(lr), seed, given.steps, given.precision)
         for seed in seeds
         for strategy in given.strategies.split(",")
         for lr in given.lr.split(",")

@@ -55,6 +55,15 @@ class Run:
         return float(self.records[0]["lr"])
 
     @property
+    def precision(self) -> str:
+        return str(self.records[0]["recipe"]["precision"])
+
+    @property
+    def rates(self) -> tuple[str, float, int]:
+        """What two runs that are compared have in common."""
+        return self.precision, self.lr, self.records[0]["seed"]
+
+    @property
     def last(self) -> Mapping[str, Any]:
         return self.records[-1]
 
@@ -125,7 +134,7 @@ def read(folder: Path) -> list[Run]:
         records = _lines(path)
         if "general" in records[-1]["scores"]:
             found.append(Run(tuple(records), bases[f"seed{records[0]['seed']}"]))
-    return found
+    return sorted(found, key=lambda run: (run.lr, run.precision, -run.op()))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -150,40 +159,50 @@ def against(one: Run, other: Run) -> Interval:
 
 def summary(runs: Sequence[Run]) -> str:
     """One line a run."""
-    header = (
-        "| strategy | lr | new | OP | BWT | kept | right → wrong, wrong → right | general kept | irrelevance "
-        "| KL old | tokens | drawn | CPU s | peak MB | BWT of the default at this rate less this |"
-    )
-    lines = [header, "|" + " --- |" * 15]
-    default = {(run.last["seed"], run.lr): run for run in runs if run.strategy == DEFAULT}
-    for run in sorted(runs, key=lambda run: (run.lr, -run.op())):
-        rival = default.get((run.last["seed"], run.lr))
-        broke, mended = run.flips()
-        drawn = sum((record["replay"] or {}).get("tokens", 0) for record in run.records)
-        seconds = run.total("training", "cpu_s") + run.total("drawing", "cpu_s")
-        irrelevance = fmean(run.at_last("irrelevance").values())
-        drift = 0.0 if run.strategy == "per-task" else run.last["drift"]["old"]
-        lines.append(
-            f"| {run.strategy} | {run.lr:g} | {run.new():.2f} | {run.op():.2f} | {interval(run.lost())} "
-            f"| {run.kept():.2f} | {broke}, {mended} | {run.general():.2f} | {irrelevance:.2f} "
-            f"| {drift:.3f} | {run.total('new_tokens') + run.total('replay_tokens'):,.0f} | {drawn:,} "
-            f"| {seconds:,.0f} | {max(one['peak_memory_mb'] for one in run.records):,} "
-            f"| {'' if rival is None or rival is run else against(rival, run)} |"
-        )
-    return "\n".join(lines)
+    default = {run.rates: run for run in runs if run.strategy == DEFAULT}
+    rows = [_cells(run, default.get(run.rates)) for run in runs]
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cells(run: Run, rival: Run | None) -> dict[str, str]:
+    broke, mended = run.flips()
+    drawn = sum((record["replay"] or {}).get("tokens", 0) for record in run.records)
+    seconds = run.total("training", "cpu_s") + run.total("drawing", "cpu_s")
+    drift = 0.0 if run.strategy == "per-task" else run.last["drift"]["old"]
+    return {
+        "strategy": run.strategy,
+        "lr": f"{run.lr:g}",
+        "precision": run.precision,
+        "new": f"{run.new():.2f}",
+        "OP": f"{run.op():.2f}",
+        "BWT": str(interval(run.lost())),
+        "kept": f"{run.kept():.2f}",
+        "right → wrong, wrong → right": f"{broke}, {mended}",
+        "general kept": f"{run.general():.2f}",
+        "irrelevance": f"{fmean(run.at_last('irrelevance').values()):.2f}",
+        "KL old": f"{drift:.3f}",
+        "tokens": f"{run.total('new_tokens') + run.total('replay_tokens'):,.0f}",
+        "drawn": f"{drawn:,}",
+        "CPU s": f"{seconds:,.0f}",
+        "peak MB": f"{max(one['peak_memory_mb'] for one in run.records):,}",
+        "BWT of the default in its place less this": (
+            "" if rival is None or rival is run else str(against(rival, run))
+        ),
+    }
 
 
 def by_update(runs: Sequence[Run]) -> str:
     """Right after its own update → after the last, for each update."""
     names = runs[0].updates
-    lines = ["| strategy | lr | " + " | ".join(names) + " |", "|" + " --- |" * (2 + len(names))]
-    for run in sorted(runs, key=lambda run: (run.lr, -run.op())):
+    lines = ["| strategy | lr | precision | " + " | ".join(names) + " |", "|" + " --- |" * (3 + len(names))]
+    for run in runs:
         cells = [
             f"{fmean(run.after_own(name).values()):.2f} → {fmean(run.at_last(name).values()):.2f}"
             for name in names[:-1]
         ]
         cells.append(f"{fmean(run.at_last(names[-1]).values()):.2f}")
-        lines.append(f"| {run.strategy} | {run.lr:g} | " + " | ".join(cells) + " |")
+        lines.append(f"| {run.strategy} | {run.lr:g} | {run.precision} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
