@@ -17,17 +17,23 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DOCS = Path(__file__).parents[1] / "docs"
 PICTURE = DOCS / "images" / "forgetting.png"
 DEFAULT = "default"
 _BEGIN, _END = "<!-- made by benchmarks/forgetting_report.py -->", "<!-- end -->"
 _DRAWS = 10_000
+_COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A", "#F0E442",
+)  # fmt: skip
 
 
 class Interval(NamedTuple):
@@ -59,9 +65,13 @@ class Run:
         return str(self.records[0]["recipe"]["precision"])
 
     @property
-    def rates(self) -> tuple[str, float, int]:
+    def steps(self) -> int:
+        return int(self.records[0]["steps"])
+
+    @property
+    def place(self) -> tuple[int, float, str, int]:
         """What two runs that are compared have in common."""
-        return self.precision, self.lr, self.records[0]["seed"]
+        return self.steps, self.lr, self.precision, self.records[0]["seed"]
 
     @property
     def last(self) -> Mapping[str, Any]:
@@ -134,7 +144,7 @@ def read(folder: Path) -> list[Run]:
         records = _lines(path)
         if "general" in records[-1]["scores"]:
             found.append(Run(tuple(records), bases[f"seed{records[0]['seed']}"]))
-    return sorted(found, key=lambda run: (run.lr, run.precision, -run.op()))
+    return sorted(found, key=lambda run: (*run.place, -run.op()))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -159,8 +169,8 @@ def against(one: Run, other: Run) -> Interval:
 
 def summary(runs: Sequence[Run]) -> str:
     """One line a run."""
-    default = {run.rates: run for run in runs if run.strategy == DEFAULT}
-    rows = [_cells(run, default.get(run.rates)) for run in runs]
+    default = {run.place: run for run in runs if run.strategy == DEFAULT}
+    rows = [_cells(run, default.get(run.place)) for run in runs]
     lines = [[*rows[0]], ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -172,6 +182,7 @@ def _cells(run: Run, rival: Run | None) -> dict[str, str]:
     drift = 0.0 if run.strategy == "per-task" else run.last["drift"]["old"]
     return {
         "strategy": run.strategy,
+        "steps": str(run.steps),
         "lr": f"{run.lr:g}",
         "precision": run.precision,
         "new": f"{run.new():.2f}",
@@ -195,14 +206,19 @@ def _cells(run: Run, rival: Run | None) -> dict[str, str]:
 def by_update(runs: Sequence[Run]) -> str:
     """Right after its own update → after the last, for each update."""
     names = runs[0].updates
-    lines = ["| strategy | lr | precision | " + " | ".join(names) + " |", "|" + " --- |" * (3 + len(names))]
+    lines = [
+        "| strategy | steps | lr | precision | " + " | ".join(names) + " |",
+        "|" + " --- |" * (4 + len(names)),
+    ]
     for run in runs:
         cells = [
             f"{fmean(run.after_own(name).values()):.2f} → {fmean(run.at_last(name).values()):.2f}"
             for name in names[:-1]
         ]
         cells.append(f"{fmean(run.at_last(names[-1]).values()):.2f}")
-        lines.append(f"| {run.strategy} | {run.lr:g} | {run.precision} | " + " | ".join(cells) + " |")
+        lines.append(
+            f"| {run.strategy} | {run.steps} | {run.lr:g} | {run.precision} | " + " | ".join(cells) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -212,27 +228,10 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True)
-    colours = (
-        "#0072B2",
-        "#D55E00",
-        "#009E73",
-        "#CC79A7",
-        "#E69F00",
-        "#56B4E9",
-        "#000000",
-        "#7A7A7A",
-        "#F0E442",
-    )
-    names = sorted({run.strategy for run in runs})
     for axes, title, of in zip(
-        panels,
-        ("of earlier updates' tools", "of general questions"),
-        (Run.kept, Run.general),
-        strict=True,
+        panels, ("of earlier updates' tools", "of general questions"), (Run.kept, Run.general), strict=True
     ):
-        for name, colour in zip(names, colours * 3, strict=False):
-            line = sorted((run for run in runs if run.strategy == name), key=lambda run: run.lr)
-            axes.plot([run.new() for run in line], [of(run) for run in line], "o-", color=colour, label=name)
+        _draw_lines(axes, runs, of)
         axes.axhline(1, color="#999999", linewidth=0.8, linestyle="--")
         axes.set_xlabel("score of each update right after it (mean)")
         axes.set_ylabel(f"share kept {title}")
@@ -240,6 +239,25 @@ def draw(runs: Sequence[Run], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     panels[1].legend(fontsize=7, loc="lower left", frameon=False)
     figure.savefig(path, dpi=160, facecolor="white")
+
+
+def _draw_lines(axes: Axes, runs: Sequence[Run], of: Callable[[Run], float]) -> None:
+    """A line for each strategy over its learning rates, apart by steps and precision."""
+    colours = dict(zip(sorted({run.strategy for run in runs}), _COLOURS * 3, strict=False))
+    lines: dict[tuple[str, int, str], list[Run]] = {}
+    for run in runs:
+        lines.setdefault((run.strategy, run.steps, run.precision), []).append(run)
+    fewest, labelled = min(run.steps for run in runs), set()
+    for (name, steps, _), line in lines.items():
+        label, mark = (name, "o-") if steps == fewest else (f"{name}, {steps} steps", "s-")
+        axes.plot(
+            [run.new() for run in line],
+            [of(run) for run in line],
+            mark,
+            color=colours[name],
+            label="" if label in labelled else label,
+        )
+        labelled.add(label)
 
 
 def main() -> None:
