@@ -184,27 +184,35 @@ def _as_record(result: SuiteResult) -> dict[str, Any]:
 
 def ask_base(setting: Setting, seed: int) -> None:
     """Scores of the base, and its own samples and predictions, by which drift is measured."""
-    path = setting.results / f"base-seed{seed}.jsonl"
-    folder = _base_folder(setting, seed)
-    if path.exists() and (folder / "old.safetensors").exists():
-        return
     torch.set_num_threads(setting.threads)
-    data = setting.stream(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    loaded = models.load(setting.base)
+    if not (setting.results / f"base-seed{seed}.jsonl").exists():
+        _score_base(setting, seed)
+    if not (_base_folder(setting, seed) / "old.safetensors").exists():
+        _sample_base(setting, seed)
+
+
+def _score_base(setting: Setting, seed: int) -> None:
+    data, loaded = setting.stream(seed), models.load(setting.base)
     scores: dict[str, Any] = Asked(loaded, "hermes").scores([data.general, data.irrelevance])
-    for update in data.updates:
-        asked = Asked(loaded, update.format_name)
-        if setting.whole_matrix:  # it has never seen a call: long answers, none of them right
-            scores |= asked.scores([update.suite])
-        _keep(folder / f"{_slug(update.name)}.safetensors", asked.taught(update.held_out[:_DRIFT_CASES]))
+    if setting.whole_matrix:  # it has never seen a call: long answers, none of them right
+        for update in data.updates:
+            scores |= Asked(loaded, update.format_name).scores([update.suite])
+    path = setting.results / f"base-seed{seed}.jsonl"
+    _append(path, {"update": "base", "scores": scores, **_environment(setting)})
+
+
+def _sample_base(setting: Setting, seed: int) -> None:
+    """The samples last, since they tell that all is there."""
+    folder, loaded = _base_folder(setting, seed), models.load(setting.base)
+    folder.mkdir(parents=True, exist_ok=True)
+    for update in setting.stream(seed).updates:
+        taught = Asked(loaded, update.format_name).taught(update.held_out[:_DRIFT_CASES])
+        _keep(folder / f"{_slug(update.name)}.safetensors", taught)
     settings = ReplayRecipe(
         samples=_OLD_SAMPLES, max_tokens=_OLD_TOKENS, top_k=_TEACHER_TOP, free=1, chat=1, tools=0
     )
     old = replay.generate(loaded, Asked(loaded, "hermes").renderer, settings, [], seed + 10_000)
     _keep(folder / "old.safetensors", old.samples)
-    if not path.exists():
-        _append(path, {"update": "base", "scores": scores, **_environment(setting)})
 
 
 def _base_folder(setting: Setting, seed: int) -> Path:

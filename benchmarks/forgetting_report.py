@@ -47,7 +47,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One strategy at a learning rate with a seed: its records, an update each."""
+    """One strategy in its place: its records, an update each."""
 
     records: tuple[Mapping[str, Any], ...]
     base: Mapping[str, Any]
@@ -135,7 +135,7 @@ def _at(record: Mapping[str, Any], path: Sequence[str]) -> float:
 
 
 def read(folder: Path) -> list[Run]:
-    """The whole runs in a folder; one that has not come to the last update is left out."""
+    """The whole runs in a folder, by place; one that has not come to the last update is left out."""
     found = []
     bases = {path.stem.removeprefix("base-"): _lines(path)[0] for path in folder.glob("base-*.jsonl")}
     for path in sorted(folder.glob("*.jsonl")):
@@ -170,21 +170,29 @@ def against(one: Run, other: Run) -> Interval:
 def summary(runs: Sequence[Run]) -> str:
     """One line a run."""
     default = {run.place: run for run in runs if run.strategy == DEFAULT}
-    rows = [_cells(run, default.get(run.place)) for run in runs]
+    return _table([_named(run) | _figures(run, default.get(run.place)) for run in runs])
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
     lines = [[*rows[0]], ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cells(run: Run, rival: Run | None) -> dict[str, str]:
-    broke, mended = run.flips()
-    drawn = sum((record["replay"] or {}).get("tokens", 0) for record in run.records)
-    seconds = run.total("training", "cpu_s") + run.total("drawing", "cpu_s")
-    drift = 0.0 if run.strategy == "per-task" else run.last["drift"]["old"]
+def _named(run: Run) -> dict[str, str]:
     return {
         "strategy": run.strategy,
         "steps": str(run.steps),
         "lr": f"{run.lr:g}",
         "precision": run.precision,
+    }
+
+
+def _figures(run: Run, rival: Run | None) -> dict[str, str]:
+    broke, mended = run.flips()
+    drawn = sum((record["replay"] or {}).get("tokens", 0) for record in run.records)
+    seconds = run.total("training", "cpu_s") + run.total("drawing", "cpu_s")
+    drift = 0.0 if run.strategy == "per-task" else run.last["drift"]["old"]
+    return {
         "new": f"{run.new():.2f}",
         "OP": f"{run.op():.2f}",
         "BWT": str(interval(run.lost())),
@@ -205,21 +213,16 @@ def _cells(run: Run, rival: Run | None) -> dict[str, str]:
 
 def by_update(runs: Sequence[Run]) -> str:
     """Right after its own update → after the last, for each update."""
-    names = runs[0].updates
-    lines = [
-        "| strategy | steps | lr | precision | " + " | ".join(names) + " |",
-        "|" + " --- |" * (4 + len(names)),
-    ]
-    for run in runs:
-        cells = [
-            f"{fmean(run.after_own(name).values()):.2f} → {fmean(run.at_last(name).values()):.2f}"
-            for name in names[:-1]
-        ]
-        cells.append(f"{fmean(run.at_last(names[-1]).values()):.2f}")
-        lines.append(
-            f"| {run.strategy} | {run.steps} | {run.lr:g} | {run.precision} | " + " | ".join(cells) + " |"
-        )
-    return "\n".join(lines)
+    return _table([_named(run) | _scores(run) for run in runs])
+
+
+def _scores(run: Run) -> dict[str, str]:
+    *earlier, last = run.updates
+    found = {
+        name: f"{fmean(run.after_own(name).values()):.2f} → {fmean(run.at_last(name).values()):.2f}"
+        for name in earlier
+    }
+    return found | {last: f"{fmean(run.at_last(last).values()):.2f}"}
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
