@@ -46,7 +46,7 @@ from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import Recipe, ReplayRecipe
-from adaptman.toolspec.formats import OutputFormat, output_format
+from adaptman.toolspec.formats import OutputFormat, ToolCall, output_format
 from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.questions import calls_of
 from adaptman.toolspec.readers import document_from_openai
@@ -312,7 +312,7 @@ class _Stage:
             return earlier.synthesized(base, loaded, renderer, self._earlier_examples(fmt), recipe, seed)
         written_now = output_format(self.written_now)
         before = ChatRenderer(loaded.tokenizer, written_now) if written_now.digest != fmt.digest else None
-        prompts, shown = self._tool_prompts(written_now), self.update.tools
+        prompts, shown = self._tool_prompts(), self.update.tools
         return replay.generate(loaded, renderer, recipe, prompts, seed, shown=shown, before=before)
 
     @property
@@ -328,10 +328,10 @@ class _Stage:
         gone = {text for update in later for text in update.changed}
         return not any(canonical_json(tool) in gone for tool in tools)
 
-    def _tool_prompts(self, fmt: OutputFormat) -> list[replay.ToolPrompt]:
-        """The earlier tools that are as they were, with replies in the format that the model writes now."""
+    def _tool_prompts(self) -> list[replay.ToolPrompt]:
+        """The earlier tools that are as they were."""
         return [
-            replay.ToolPrompt((tool,), partial(_fits, fmt, [tool]), number)
+            replay.ToolPrompt((tool,), partial(_fits, [tool]), number)
             for number, update in self._earlier()
             for tool in update.tools
             if self._still_right(number, [tool])
@@ -368,14 +368,14 @@ class _Stage:
         return {"scores": scores, "drift": drift, "asking": asking.told}
 
 
-def _fits(fmt: OutputFormat, tools: Sequence[Record], reply: str) -> bool:
-    """Every call fits the tools shown."""
-    parsed, document = fmt.parse(reply), document_from_openai(tools)
-    return not parsed.problems and not any(validate_call(document, call) for call in parsed.calls)
+def _fits(tools: Sequence[Record], call: ToolCall) -> bool:
+    """It is a call of the tools shown, and fits."""
+    return not validate_call(document_from_openai(tools), call)
 
 
 def _calls(fmt: OutputFormat, tools: Sequence[Record], reply: str) -> bool:
-    return bool(fmt.parse(reply).calls) and _fits(fmt, tools, reply)
+    parsed = fmt.parse(reply)
+    return bool(parsed.calls) and not parsed.problems and all(_fits(tools, call) for call in parsed.calls)
 
 
 def _is_right(fmt: OutputFormat, answer: Record, reply: str) -> bool:

@@ -32,6 +32,8 @@ from adaptman.learning.limits import memory_told
 from adaptman.learning.losses import TopK
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
+from adaptman.toolspec.formats import ToolCall
+from adaptman.toolspec.jsontext import canonical_json
 
 Source = Literal["free", "chat", "tools", "opr", "ssr", "exemplar", "irrelevant", "rewritten"]
 # The numbers in a stored set: a new source goes to the end.
@@ -45,11 +47,11 @@ _IMPOSSIBLE = -100.0
 
 
 class ToolPrompt(NamedTuple):
-    """Tools that a sample may be drawn under, whether a reply to them, as the model writes it now, is
-    acceptable, and the update that taught them: each update has the same share of the samples."""
+    """Tools that a sample may be drawn under, whether a call is a right one of theirs, and the update that
+    taught them: each update has the same share of the samples."""
 
     tools: Sequence[Mapping[str, Any]]
-    accepts: Callable[[str], bool]
+    accepts: Callable[[ToolCall], bool]
     update: int = 0
 
 
@@ -233,13 +235,11 @@ class _Writer:
     ) -> list[_Draft]:
         """As many as are wanted, under tools some more; the prompts shuffled, over again if need be."""
         source: Source = "rewritten" if "rewritten" in wanted else "tools"
-        asked = islice(in_turns(prompts, seed), wanted[source] * _ATTEMPTS)
-        under_tools = [self._under_tools(source, prompt, at) for at, prompt in enumerate(asked)]
         return [
             *(_Draft("free", self._free()) for _ in range(wanted["free"])),
             *(_Draft("chat", self._turn(self._renderer, (), self._half)) for _ in range(wanted["chat"])),
             *self._irrelevant(wanted["irrelevant"], shown, seed),
-            *under_tools,
+            *self._under_tools(source, wanted[source] * _ATTEMPTS, prompts, seed),
         ]
 
     def sample(self, draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
@@ -276,24 +276,47 @@ class _Writer:
         before, after = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
         return Row(tuple(before), (self._half, answer), tuple(after))
 
-    def _under_tools(self, source: Source, prompt: ToolPrompt, at: int) -> _Draft:
-        """A request that begins with what the first tool does; every other one the model writes on itself.
+    def _under_tools(
+        self, source: Source, count: int, prompts: Sequence[ToolPrompt], seed: int
+    ) -> Iterator[_Draft]:
+        """Every other request of a tool, and of an update, the model writes on itself."""
+        updates = len({prompt.update for prompt in prompts})
+        turns: dict[int, int] = {}
+        for at, prompt in enumerate(islice(in_turns(prompts, seed), count)):
+            turn = turns.setdefault(id(prompt), at // updates)
+            turns[id(prompt)] += 1
+            yield self._request(source, prompt, alone=turn % 2 == 0)
+
+    def _request(self, source: Source, prompt: ToolPrompt, *, alone: bool) -> _Draft:
+        """A request that begins with what the first tool does.
 
         Left to itself, a small model asks for anything but what the tool is for, and is answered in words.
         """
 
         def accepts(written: Sequence[Continuation]) -> bool:
             *request, reply = written
-            text = self._before.reply_text(reply.ids)
             is_asked = all(_is_in_words(self._before, stretch) for stretch in request)
-            return is_asked and self._can_be_rewritten(text) and prompt.accepts(text)
+            return is_asked and self._is_right(reply, prompt)
 
         # Twice as much as others have: several calls at once would be cut, and a call that is cut is dropped.
         begin, most = purpose(prompt.tools[0]), 2 * self._most
         row = self._turn(self._before, prompt.tools, most, begin)
-        if begin and at % 2 == 0:
+        if begin and alone:
             row = Row((*row.prompt, *row.bridge), (most,))
         return _Draft(source, row, accepts, prompt.tools, begin)
+
+    def _is_right(self, reply: Continuation, prompt: ToolPrompt) -> bool:
+        """There are calls of these tools, which fit, none of them twice, and the new format can hold them."""
+        _, calls, problems = self._before.output_format.parse(self._before.reply_text(reply.ids))
+        names = {str(tool.get("function", tool)["name"]) for tool in prompt.tools}
+        different = {canonical_json(list(call)) for call in calls}
+        if problems or len(different) < len(calls):
+            return False
+        if not all(call.name in names and prompt.accepts(call) for call in calls):
+            return False
+        with contextlib.suppress(ToolDocumentError):
+            return bool(self._renderer.output_format.render(calls))
+        return False
 
     def _irrelevant(self, count: int, shown: Sequence[Mapping[str, Any]], seed: int) -> Iterator[_Draft]:
         """Requests that the model makes with no tool in sight, each then asked with one of `shown`."""
@@ -311,12 +334,6 @@ class _Writer:
             turn = self._turn(self._renderer, shown[at : at + 1], self._half)
             prompt = (*turn.prompt, *question.ids, *turn.put_in(question.ids))
             yield _Draft("irrelevant", Row(prompt, (self._half,)), accepts)
-
-    def _can_be_rewritten(self, reply: str) -> bool:
-        """There are calls, which the new format can hold."""
-        with contextlib.suppress(ToolDocumentError):
-            return bool(self._renderer.output_format.render(self._before.output_format.parse(reply).calls))
-        return False
 
     def _rewritten(self, draft: _Draft, written: Sequence[Continuation]) -> ReplaySample:
         """The request and its calls as the update writes them."""

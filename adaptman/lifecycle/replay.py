@@ -17,7 +17,7 @@ from adaptman.lifecycle.progress import Progress
 from adaptman.lifecycle.schema import taught_schema
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.examples import Example, same_tool
-from adaptman.toolspec.formats import OutputFormat, ToolCall
+from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 from adaptman.toolspec.questions import calls_of
 from adaptman.toolspec.readers import document_from_openai
@@ -140,9 +140,7 @@ def _tool_prompts(workspace: Workspace, plan: UpdatePlan) -> list[ToolPrompt]:
     taught = _taught_by(workspace, plan)
     kept = plan.document.subset(plan.replayed_tools)
     return [
-        ToolPrompt(
-            (tool,), partial(_is_valid, plan, plan.written_now), taught.get(tool["function"]["name"], 0)
-        )
+        ToolPrompt((tool,), partial(_fits, plan), taught.get(tool["function"]["name"], 0))
         for tool in kept.as_openai()
     ]
 
@@ -202,10 +200,10 @@ def _is_right(plan: UpdatePlan, wanted: tuple[ToolCall, ...], reply: str) -> boo
 
 
 def _is_call(plan: UpdatePlan, reply: str) -> bool:
-    return bool(plan.output_format.parse(reply).calls) and _is_valid(plan, plan.output_format, reply)
+    parsed = plan.output_format.parse(reply)
+    return bool(parsed.calls) and not parsed.problems and all(_fits(plan, call) for call in parsed.calls)
 
 
-def _is_valid(plan: UpdatePlan, written_in: OutputFormat, reply: str) -> bool:
-    """Every call of the reply fits the new document."""
-    parsed = written_in.parse(reply)
-    return not parsed.problems and not any(validate_call(plan.document, call) for call in parsed.calls)
+def _fits(plan: UpdatePlan, call: ToolCall) -> bool:
+    """It is right under the new document."""
+    return not validate_call(plan.document, call)

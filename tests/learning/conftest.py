@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from adaptman.learning import models
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.models import LoadedModel
 from adaptman.toolspec.formats import output_format
+from tests.learning.callers import AnyText
 from tests.learning.tiny import make_tiny_checkpoint
 
 torch.set_num_threads(1)
@@ -32,3 +34,9 @@ def loaded(base: Path) -> LoadedModel:
 @pytest.fixture(scope="session")
 def renderer(loaded: LoadedModel) -> ChatRenderer:
     return ChatRenderer(loaded.tokenizer, output_format("hermes"))
+
+
+@pytest.fixture(scope="session")
+def before(renderer: ChatRenderer) -> ChatRenderer:
+    """Writes as the model does until the format changes."""
+    return replace(renderer, output_format=AnyText())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from adaptman.errors import ModelError, ToolDocumentError, TrainingError
+from adaptman.errors import ModelError, TrainingError
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
 from adaptman.learning.replay import (
     ReplaySet,
-    ToolPrompt,
     generate,
-    in_turns,
-    purpose,
     quotas,
 )
-from adaptman.toolspec.formats import OutputFormat, Reply, ToolCall
+from tests.learning.callers import RECIPE, TOOLS, tool_prompts
 from tests.learning.tiny import CHATML, END, START, tiny_model, tiny_tokenizer
 
-RECIPE = ReplayRecipe(samples=12, max_tokens=10, top_k=6, free=1, chat=2, tools=1, irrelevant=1)
 WEIGHTS = st.floats(0, 100)
-TOOLS = tuple(
-    {
-        "type": "function",
-        "function": {"name": name, "description": f"Do {name}. Or not.", "parameters": {"type": "object"}},
-    }
-    for name in "abc"
-)
-
-
-def tool_prompts(accepted: bool = True) -> list[ToolPrompt]:
-    return [ToolPrompt((tool,), lambda reply: accepted) for tool in TOOLS]
 
 
 @pytest.fixture(scope="module")
@@ -52,42 +34,10 @@ def drawn(loaded: LoadedModel, renderer: ChatRenderer) -> ReplaySet:
     return generate(loaded, renderer, RECIPE, (), 7, shown=TOOLS)
 
 
-class AnyText(OutputFormat):
-    """A format in which every text is a call of `a`: a model of random weights answers with one, and makes a
-    request that is one itself wherever it writes on."""
-
-    name, version = "any-text", 1
-
-    def spec(self) -> dict[str, Any]:
-        return {}
-
-    def parse(self, text: str) -> Reply:
-        return Reply("", (ToolCall("a", {"text": text}),), ())
-
-    def system_prompt(self, tools: Sequence[Mapping[str, Any]]) -> str:
-        return f"{len(tools)} old tool <tools>" if tools else ""
-
-    def _written(self, calls: Sequence[ToolCall]) -> str:
-        return str(calls[0].arguments["text"])
-
-
-class LongText(AnyText):
-    """A format in which long texts are calls, as answers are, and short ones words, as requests are."""
-
-    def parse(self, text: str) -> Reply:
-        return super().parse(text) if len(text) > 5 else Reply(text, (), ())
-
-
 @pytest.fixture(scope="module")
 def called(loaded: LoadedModel, before: ChatRenderer) -> ReplaySet:
     """Of samples under earlier tools every other one is a call, and its request what the tool does."""
     return generate(loaded, before, replace(RECIPE, irrelevant=0), tool_prompts(), 7)
-
-
-@pytest.fixture(scope="module")
-def before(renderer: ChatRenderer) -> ChatRenderer:
-    """Writes as the model does until the format changes."""
-    return replace(renderer, output_format=AnyText())
 
 
 def same(one: ReplaySet, other: ReplaySet) -> bool:
@@ -268,78 +218,6 @@ def test_the_undamaged_small_set_is_read(tmp_path: Path) -> None:
     assert ReplaySet.from_file(str(path)).tokens == 2
 
 
-def test_replies_that_are_not_accepted_are_dropped_and_counted(
-    loaded: LoadedModel, before: ChatRenderer
-) -> None:
-    asked: list[str] = []
-
-    def accepts(reply: str) -> bool:
-        asked.append(reply)
-        return len(asked) % 2 == 0
-
-    recipe = replace(RECIPE, samples=6, free=0, chat=1, tools=2)
-    found = generate(loaded, before, recipe, [ToolPrompt(TOOLS[:1], accepts)], 0)
-    assert len(asked) == 4, "of two attempts for each of four wanted, every other one is a request"
-    assert found.report["attempted"] == 8
-    assert found.report["valid"] == 2
-    assert found.report["by_source"] == {"chat": 2, "tools": 2}
-
-
-def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, before: ChatRenderer) -> None:
-    replies: list[str] = []
-    prompts = [ToolPrompt(TOOLS[:1], lambda reply: bool(replies.append(reply)) or True)]
-    recipe = replace(RECIPE, samples=2, free=0, chat=0)
-    for sample in generate(loaded, before, recipe, prompts, 0).samples:
-        text = str(loaded.tokenizer.decode(sample.ids))
-        answer = text.rpartition(f"{START}assistant\n")[2].removesuffix(END)
-        assert answer in replies
-
-
-def test_more_valid_replies_than_wanted_are_counted_and_not_kept(
-    loaded: LoadedModel, renderer: ChatRenderer
-) -> None:
-    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=4)
-    found = generate(loaded, replace(renderer, output_format=LongText()), recipe, tool_prompts(), 0)
-    assert found.report["attempted"] == 8
-    assert found.report["valid"] > 4
-    assert found.report["by_source"] == {"tools": 4}
-
-
-def test_every_other_request_is_what_the_tool_does_alone(loaded: LoadedModel, before: ChatRenderer) -> None:
-    writer = replace(before, output_format=LongText())
-    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=6, max_tokens=6)
-    found = generate(loaded, writer, recipe, tool_prompts(), 0).samples
-    texts = [str(loaded.tokenizer.decode(sample.ids)) for sample in found]
-    requests = [text.split(f"{START}user\n")[1].split(f"{START}assistant")[0] for text in texts]
-    assert all(re.match("Do [abc]", request) for request in requests)
-    alone = [bool(re.fullmatch(rf"Do [abc]{re.escape(END)}\n", request)) for request in requests]
-    assert set(alone) == {True, False}
-
-
-@pytest.mark.parametrize(
-    ("description", "wanted"),
-    [
-        ("Find it. Or not.", "Find it"),
-        ("Find v1.2 of it", "Find v1.2 of it"),
-        (" Find it\nin a list", "Find it"),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_the_purpose_of_a_tool(description: str | None, wanted: str) -> None:
-    assert purpose({"function": {"name": "a", "description": description}}) == wanted
-    assert purpose({"name": "a"}) == ""
-
-
-def test_a_tool_that_says_nothing_of_itself_is_asked_for_in_any_words(
-    loaded: LoadedModel, before: ChatRenderer
-) -> None:
-    bare = {"type": "function", "function": {"name": "a"}}
-    recipe = replace(RECIPE, irrelevant=0)
-    found = generate(loaded, before, recipe, [ToolPrompt((bare,), lambda reply: True)], 0)
-    assert (found.report["attempted"], found.report["valid"]) == (6, 0), "each request looks like a call"
-
-
 def test_nothing_usable_is_an_error(loaded: LoadedModel, renderer: ChatRenderer) -> None:
     with pytest.raises(TrainingError, match="nothing that could be replayed"):
         generate(loaded, renderer, replace(RECIPE, free=0, chat=0), tool_prompts(accepted=False), 0)
@@ -378,60 +256,6 @@ def test_a_call_where_no_tool_fits_is_dropped_and_counted(
     assert generate(loaded, renderer, recipe, (), 0, shown=TOOLS, before=before).report["valid"] == 0
 
 
-def test_calls_are_rewritten_where_the_format_changes(
-    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
-) -> None:
-    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=4)
-    said: list[str] = []
-    prompts = [ToolPrompt(TOOLS[:1], lambda reply: bool(said.append(reply)) or True)]
-    found = generate(loaded, renderer, recipe, prompts, 0, before=before)
-    assert found.report["by_source"] == {"rewritten": 4}
-    assert found.report["teacher_nll"] == 0, "nobody has said how likely they are"
-    shown = renderer.output_format.system_prompt(TOOLS[:1])
-    for sample, reply in zip(found.samples, said[:4], strict=True):
-        begin = int(sample.positions[0])
-        before_it, answer = (
-            str(loaded.tokenizer.decode(part)) for part in (sample.ids[:begin], sample.ids[begin:])
-        )
-        assert shown in before_it
-        assert before_it.endswith(f"{START}user\nDo a{END}\n{START}assistant\n")
-        assert "old tool" not in before_it
-        assert sample.positions.tolist() == list(range(begin, len(sample.ids)))
-        assert answer == renderer.output_format.render([ToolCall("a", {"text": reply})]) + END
-        assert sample.teacher.ids_TK[:, 0].tolist() == sample.ids[begin:]
-        assert sample.teacher.log_probs_TK[:, 0].exp().tolist() == [1.0] * (len(sample.ids) - begin)
-
-
-def test_words_are_not_rewritten(loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer) -> None:
-    """They may have been cut."""
-    recipe = replace(RECIPE, irrelevant=0)
-    found = generate(loaded, before, recipe, tool_prompts(), 0, before=renderer)
-    assert set(found.report["by_source"]) == {"free", "chat"}
-    assert (found.report["attempted"], found.report["valid"]) == (6, 0)
-
-
-def test_a_call_that_the_new_format_cannot_hold_is_dropped(
-    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
-) -> None:
-    class Refusing(AnyText):
-        def _written(self, calls: Sequence[ToolCall]) -> str:
-            raise ToolDocumentError("no call of this kind")
-
-    new = replace(renderer, output_format=Refusing())
-    found = generate(loaded, new, replace(RECIPE, irrelevant=0), tool_prompts(), 0, before=before)
-    assert (found.report["attempted"], found.report["valid"]) == (6, 0)
-
-
-def test_a_set_with_rewritten_calls_is_stored(
-    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer, tmp_path: Path
-) -> None:
-    found = generate(loaded, renderer, RECIPE, tool_prompts(), 0, shown=TOOLS, before=before)
-    assert "rewritten" in found.report["by_source"]
-    path = tmp_path / "replay.safetensors"
-    path.write_bytes(found.to_bytes())
-    assert same(ReplaySet.from_file(str(path)), found)
-
-
 def test_a_tokenizer_without_a_beginning_draws_no_free_samples(
     loaded: LoadedModel, renderer: ChatRenderer
 ) -> None:
@@ -447,13 +271,3 @@ def test_a_template_that_writes_a_question_twice_is_told(loaded: LoadedModel, re
     twice = CHATML.replace("+ message['content'] +", "+ message['content'] + message['content'] +")
     with pytest.raises(ModelError, match="writes a user's words 2 times, not once"):
         generate(loaded, replace(renderer, tokenizer=tiny_tokenizer(twice)), RECIPE, (), 0)
-
-
-def test_each_update_has_its_share_of_the_prompts() -> None:
-    """Three tools of an old update are asked as often as the thirty of a new one."""
-    prompts = [ToolPrompt(({"n": i},), lambda reply: True, update=int(i >= 3)) for i in range(33)]
-    asked = list(islice(in_turns(prompts, 0), 24))
-    assert [prompt.update for prompt in asked] == [0, 1] * 12
-    assert {id(prompt) for prompt in asked if not prompt.update} == {id(prompt) for prompt in prompts[:3]}
-    assert list(islice(in_turns(prompts, 0), 24)) == asked
-    assert list(in_turns((), 0)) == []
