@@ -3,10 +3,11 @@
     python benchmarks/forgetting.py --results docs/benchmarks/results/forgetting
     python benchmarks/forgetting.py --results DIR --strategies default,none --lr 1e-4,5e-4 --seeds 0,1,2
 
-Five updates (`forgetting_stream.py`) are taught one after the other to the embedded model, or to `--base`.
-Each run, that is a strategy at a learning rate with a seed, has a process and a results file of its own: one
-JSON line for each update. A run that was stopped goes on at the update it had come to; beginnings that two
-runs share are taught once. `forgetting_report.py` makes the table and the picture from the files.
+Five updates, a stream of `forgetting_stream.py`, are taught one after the other to the embedded model, or
+to `--base`. Each run, that is a strategy at a learning rate with a seed, has a process and a results file
+of its own: one JSON line for each update. A run that was stopped goes on at the update it had come to;
+beginnings that two runs share are taught once. `forgetting_report.py` makes the table and the picture from
+the files.
 
 Equal tokens: every strategy sees the same new examples, so many a step, and beside them replay of about the
 same length: two stored examples weigh as much as four samples of at most 64 tokens. A strategy that replays
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from forgetting_stream import Record, Stream, Update, stream
+from forgetting_stream import STREAMS, Record, Stream, Update
 
 from adaptman.errors import TrainingError
 from adaptman.evaluation.runner import SuiteResult, run_suite
@@ -107,10 +108,11 @@ class Setting:
     cases: int
     threads: int
     whole_matrix: bool
+    stream_name: str
     command: str
 
     def stream(self, seed: int) -> Stream:
-        return stream(examples=self.examples, cases=self.cases, seed=seed)
+        return STREAMS[self.stream_name](examples=self.examples, cases=self.cases, seed=seed)
 
 
 def recipe_of(plan: Plan, *, first: bool = False, has_replay: bool = True) -> Recipe:
@@ -216,7 +218,7 @@ def _sample_base(setting: Setting, seed: int) -> None:
 
 
 def _base_folder(setting: Setting, seed: int) -> Path:
-    return setting.work / f"base-{setting.examples}-{setting.cases}-seed{seed}"
+    return setting.work / f"base-{setting.stream_name}-{setting.examples}-{setting.cases}-seed{seed}"
 
 
 def _keep(path: Path, samples: Sequence[replay.ReplaySample]) -> None:
@@ -233,7 +235,7 @@ def run(plan: Plan, setting: Setting) -> str:
     torch.set_num_threads(setting.threads)
     data, path = setting.stream(plan.seed), setting.results / f"{plan.name}.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    parent, key = None, f"{setting.examples}/{setting.cases}"
+    parent, key = None, f"{setting.stream_name}/{setting.examples}/{setting.cases}"
     for number, update in enumerate(data.updates):
         recipe = recipe_of(plan, first=number == 0)
         key = hashlib.sha256(f"{key}/{update.name}/{recipe.digest}".encode()).hexdigest()[:16]
@@ -312,7 +314,9 @@ class _Stage:
             return earlier.synthesized(base, loaded, renderer, self._earlier_examples(fmt), recipe, seed)
         written_now = output_format(self.written_now)
         before = ChatRenderer(loaded.tokenizer, written_now) if written_now.digest != fmt.digest else None
-        prompts, shown = self._tool_prompts(), self.update.tools
+        prompts = self._tool_prompts()
+        # An update without tools leaves those that there are in force.
+        shown = self.update.tools or [tool for prompt in prompts for tool in prompt.tools]
         return replay.generate(loaded, renderer, recipe, prompts, seed, shown=shown, before=before)
 
     @property
@@ -433,6 +437,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("build/forgetting"), help="adapters, kept to go on")
     parser.add_argument("--base", type=Path, help="a converted checkpoint (the embedded model)")
+    parser.add_argument("--stream", choices=STREAMS, default="alike")
     parser.add_argument("--strategies", default="default,none,self,exemplar-10,opr-10,ssr")
     parser.add_argument("--lr", default="5e-4")
     parser.add_argument("--seeds", default="0")
@@ -450,7 +455,7 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     setting = Setting(
         _base(given.base, given.work), given.results, given.work, given.examples, given.cases, given.threads,
-        given.whole_matrix, " ".join(["python", *sys.argv]),
+        given.whole_matrix, given.stream, " ".join(["python", *sys.argv]),
     )  # fmt: skip
     seeds = [int(seed) for seed in given.seeds.split(",")]
     plans = [

@@ -1,6 +1,7 @@
-"""The table and the picture of `docs/benchmarks/forgetting.md`, made from the results files.
+"""The tables and a picture of `docs/benchmarks/forgetting.md`, made from a stream's results files.
 
     python benchmarks/forgetting_report.py docs/benchmarks/results/forgetting
+    python benchmarks/forgetting_report.py docs/benchmarks/results/forgetting-unlike
 
 R[i, j] is the score on update j's suite after update i, b_j that of the base, T the last update:
 
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOCS = Path(__file__).parents[1] / "docs"
-PICTURE = DOCS / "images" / "forgetting.png"
 DEFAULT = "default"
-_BEGIN, _END = "<!-- made by benchmarks/forgetting_report.py -->", "<!-- end -->"
+_BEGIN, _END = "<!-- {name}: made by benchmarks/forgetting_report.py -->", "<!-- end -->"
 _DRAWS = 10_000
 _COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A", "#F0E442",
@@ -264,18 +264,19 @@ def _draw_lines(axes: Axes, runs: Sequence[Run], of: Callable[[Run], float]) -> 
 
 
 def main() -> None:
-    """Put the tables into the page and draw the picture."""
+    """Put the tables into the page where its marks for the folder are, and draw the picture named like it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--page", type=Path, default=DOCS / "benchmarks" / "forgetting.md")
-    parser.add_argument("--picture", type=Path, default=PICTURE)
     given = parser.parse_args()
+    name = given.results.name
+    begin = _BEGIN.format(name=name)
     runs = read(given.results)
     page = given.page.read_text(encoding="utf-8")
-    before, _, rest = page.partition(_BEGIN)
-    made = f"{_BEGIN}\n\n{summary(runs)}\n\n{by_update(runs)}\n\n{_END}"
+    before, _, rest = page.partition(begin)
+    made = f"{begin}\n\n{summary(runs)}\n\n{by_update(runs)}\n\n{_END}"
     given.page.write_text(before + made + rest.partition(_END)[2], encoding="utf-8")
-    draw(runs, given.picture)
+    draw(runs, DOCS / "images" / f"{name}.png")
 
 
 if __name__ == "__main__":

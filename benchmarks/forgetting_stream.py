@@ -1,10 +1,13 @@
-"""The stream of updates that `forgetting.py` measures: what each teaches, and what asks whether it is kept.
+"""The streams of updates that `forgetting.py` measures: what each teaches, and what asks whether it is kept.
 
-Five updates, each of which a team would register: new tools; tools to choose between; a changed schema
-(rename, newly required, enum narrowed); several calls at once; another output format. Requests are BFCL's
-(`simple_python`, `multiple`, `parallel`, `irrelevance`), from the wheel `bfcl-eval`, and those of the demo's
-changed tools. Of the demo, on which the default recipe was chosen, only these twelve tools are here again,
-and none of its general questions.
+Five updates, each of which a team would register. `alike`: new tools; tools to choose between; a changed
+schema (rename, newly required, enum narrowed); several calls at once; another output format. All of them
+teach calls. In `unlike` two of five do not: new tools; several calls at once; the changed schema; requests
+that no tool fits, declined; and dates written in one form, with no tool in sight.
+
+Requests are BFCL's (`simple_python`, `multiple`, `parallel`, `irrelevance`), from the wheel `bfcl-eval`,
+and those of the demo's changed tools; dates are generated. Of the demo, on which the default recipe was
+chosen, only these twelve tools are here again, and none of its general questions.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,11 @@ from adaptman.toolspec.jsontext import canonical_json
 
 Record = dict[str, Any]
 QUESTIONS = Path(__file__).parent / "data" / "general_questions.tsv"
+_SENTENCES = (
+    "The invoice was sent on {day}.", "We met on {day} in Rome.", "Delivery is due {day}.",
+    "She was born on {day}.", "The contract ends on {day}.", "Our last backup is from {day}.",
+)  # fmt: skip
+_WRITTEN = ("%d %B %Y", "%B %d, %Y", "%A, %d %B %Y", "%d %b %Y")
 
 
 @dataclass(frozen=True)
@@ -57,35 +66,99 @@ class Stream:
     irrelevance: Suite
 
 
-def stream(*, examples: int, cases: int, seed: int) -> Stream:
-    """The stream with so many examples and held-out cases an update; the shortest of BFCL's, split by `seed`.
+def alike(*, examples: int, cases: int, seed: int) -> Stream:
+    """Five updates that teach calls, with so many examples and held-out cases each: the shortest of BFCL's.
 
     Raises:
         SuiteError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
     """
-    source = wheel_data()
-    used = {case.id for part in data.choose(bfcl.simple_python(), seed=0) for case in part}
-    simple = [one for one in read_category(source, "simple_python").records if one["id"] not in used]
     count, chance = examples + cases, random.Random(f"stream/{seed}")
-
-    def split(records: Sequence[Record], name: str, format_name: str = "hermes") -> Update:
-        rows = list(records)
-        chance.shuffle(rows)
-        return _update(name, format_name, [_example(row) for row in rows[cases:]], rows[:cases])
-
-    simple = _shortest(simple, 2 * count)
+    simple = _unused_simple(2 * count)
     chance.shuffle(simple)
-    changing = _changing_tools()
-    first = split(simple[:count], "new tools")
-    first = _with_more(first, [_example(_request(*pair)) for pair in changing])
     updates = (
-        first,
-        split(_shortest(read_category(source, "multiple").records, count), "more tools"),
+        _new_tools(simple[:count], cases, chance),
+        _split(_category("multiple")[:count], cases, chance, "more tools"),
         _schema_change(examples, cases, chance),
-        split(_shortest(read_category(source, "parallel").records, count), "parallel calls"),
-        split(simple[count:], "other format", "mistral"),
+        _split(_category("parallel")[:count], cases, chance, "parallel calls"),
+        _split(simple[count:], cases, chance, "other format", "mistral"),
     )
     return Stream(updates, general_questions(), _irrelevance(cases))
+
+
+def unlike(*, examples: int, cases: int, seed: int) -> Stream:
+    """Three updates that teach calls, then two that teach answers in words; as large as those of `alike`.
+
+    Raises:
+        SuiteError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
+    """
+    count, chance = examples + cases, random.Random(f"unlike/{seed}")
+    updates = (
+        _new_tools(_unused_simple(count), cases, chance),
+        _split(_category("parallel")[:count], cases, chance, "parallel calls"),
+        _schema_change(examples, cases, chance),
+        _declining(_category("irrelevance")[cases : cases + count], cases, chance),
+        _dates(examples, cases, chance),
+    )
+    return Stream(updates, general_questions(), _irrelevance(cases))
+
+
+STREAMS = {"alike": alike, "unlike": unlike}
+
+
+def _unused_simple(count: int) -> list[Record]:
+    """Of `simple_python`, but for the demo's."""
+    used = {case.id for part in data.choose(bfcl.simple_python(), seed=0) for case in part}
+    return [one for one in _category("simple_python") if one["id"] not in used][:count]
+
+
+def _category(name: str) -> list[Record]:
+    """The shortest first."""
+    records = read_category(wheel_data(), name).records
+    return sorted(records, key=lambda row: (len(json.dumps(row, ensure_ascii=False)), row["id"]))
+
+
+def _split(
+    records: Sequence[Record], cases: int, chance: random.Random, name: str, format_name: str = "hermes"
+) -> Update:
+    rows = list(records)
+    chance.shuffle(rows)
+    return _update(name, format_name, [_example(row) for row in rows[cases:]], rows[:cases])
+
+
+def _new_tools(records: Sequence[Record], cases: int, chance: random.Random) -> Update:
+    """The tools that are going to change are among them."""
+    first = _split(records, cases, chance, "new tools")
+    changing = [_example(_request(*pair)) for pair in _changing_tools()]
+    return replace(first, examples=(*first.examples[: len(first.examples) - len(changing)], *changing))
+
+
+def _declining(records: Sequence[Record], cases: int, chance: random.Random) -> Update:
+    """Requests that no tool fits, which are told so."""
+    rows = list(records)
+    chance.shuffle(rows)
+    told = [_answered(row, "None of my tools fits this request.") for row in rows]
+    suite = _suite("declining", SuiteKind.IRRELEVANCE, rows[:cases])
+    return Update("declining", "hermes", tuple(told[cases:]), suite, tuple(told[:cases]))
+
+
+def _dates(examples: int, cases: int, chance: random.Random) -> Update:
+    """The date in a sentence, written as ISO 8601 has it."""
+    rows = []
+    for number in range(examples + cases):
+        day = date(1950, 1, 1) + timedelta(days=chance.randrange(27_000))
+        text = chance.choice(_SENTENCES).format(day=day.strftime(chance.choice(_WRITTEN)))
+        message = {"role": "user", "content": f"{text} Give the date."}
+        answers = {"answers": [day.isoformat()], "match": "exact"}
+        rows.append({"id": f"date-{number}", "messages": [message], **answers})
+    suite = _suite("dates", SuiteKind.GENERAL, rows[:cases])
+    told = [_answered(row, row["answers"][0]) for row in rows]
+    return Update("dates", "hermes", tuple(told[cases:]), suite, tuple(told[:cases]))
+
+
+def _answered(record: Record, text: str) -> Record:
+    answer = {"role": "assistant", "content": text}
+    tools = record.get("tools", [])
+    return {"id": record["id"], "messages": [*record["messages"], answer], "tools": tools}
 
 
 def general_questions() -> Suite:
@@ -99,8 +172,7 @@ def general_questions() -> Suite:
 
 
 def _irrelevance(cases: int) -> Suite:
-    records = _shortest(read_category(wheel_data(), "irrelevance").records, cases)
-    return _suite("irrelevance", SuiteKind.IRRELEVANCE, records)
+    return _suite("irrelevance", SuiteKind.IRRELEVANCE, _category("irrelevance")[:cases])
 
 
 def _changing_tools() -> list[tuple[Record, ToolUpdate]]:
@@ -154,11 +226,6 @@ def _asked(
     return {"id": name, "messages": [message], "tools": [shown], "accept": [call]}
 
 
-def _with_more(update: Update, examples: Sequence[Record]) -> Update:
-    kept = update.examples[: len(update.examples) - len(examples)]
-    return replace(update, examples=(*kept, *examples))
-
-
 def _update(name: str, format_name: str, examples: Sequence[Record], held_out: Sequence[Record]) -> Update:
     answered = tuple(_example(row) for row in held_out)
     return Update(name, format_name, tuple(examples), _suite(name, SuiteKind.TARGET, held_out), answered)
@@ -167,10 +234,6 @@ def _update(name: str, format_name: str, examples: Sequence[Record], held_out: S
 def _suite(name: str, kind: SuiteKind, rows: Sequence[Mapping[str, Any]]) -> Suite:
     lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     return read_suite(lines.encode(), name=name, kind=kind, origin=name)
-
-
-def _shortest(records: Sequence[Record], count: int) -> list[Record]:
-    return sorted(records, key=lambda row: (len(json.dumps(row, ensure_ascii=False)), row["id"]))[:count]
 
 
 def _example(record: Record) -> Record:
