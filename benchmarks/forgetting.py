@@ -47,6 +47,7 @@ from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import Recipe, ReplayRecipe
+from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.formats import OutputFormat, ToolCall, output_format
 from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.questions import calls_of
@@ -335,7 +336,7 @@ class _Stage:
     def _tool_prompts(self) -> list[replay.ToolPrompt]:
         """The earlier tools that are as they were."""
         return [
-            replay.ToolPrompt((tool,), partial(_fits, [tool]), number)
+            replay.ToolPrompt((tool,), partial(_fits, document_from_openai([tool])), number)
             for number, update in self._earlier()
             for tool in update.tools
             if self._still_right(number, [tool])
@@ -372,14 +373,14 @@ class _Stage:
         return {"scores": scores, "drift": drift, "asking": asking.told}
 
 
-def _fits(tools: Sequence[Record], call: ToolCall) -> bool:
-    """It is a call of the tools shown, and fits."""
-    return not validate_call(document_from_openai(tools), call)
+def _fits(document: ToolDocument, call: ToolCall) -> bool:
+    """It is a call of the document's tools, and fits."""
+    return not validate_call(document, call)
 
 
 def _calls(fmt: OutputFormat, tools: Sequence[Record], reply: str) -> bool:
-    parsed = fmt.parse(reply)
-    return bool(parsed.calls) and not parsed.problems and all(_fits(tools, call) for call in parsed.calls)
+    parsed, document = fmt.parse(reply), document_from_openai(tools)
+    return bool(parsed.calls) and not parsed.problems and all(_fits(document, call) for call in parsed.calls)
 
 
 def _is_right(fmt: OutputFormat, answer: Record, reply: str) -> bool:

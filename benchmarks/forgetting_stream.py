@@ -136,29 +136,32 @@ def _declining(records: Sequence[Record], cases: int, chance: random.Random) -> 
     """Requests that no tool fits, which are told so."""
     rows = list(records)
     chance.shuffle(rows)
-    told = [_answered(row, "None of my tools fits this request.") for row in rows]
-    suite = _suite("declining", SuiteKind.IRRELEVANCE, rows[:cases])
-    return Update("declining", "hermes", tuple(told[cases:]), suite, tuple(told[:cases]))
+    told = ["None of my tools fits this request."] * len(rows)
+    return _in_words("declining", SuiteKind.IRRELEVANCE, rows, told, cases)
 
 
 def _dates(examples: int, cases: int, chance: random.Random) -> Update:
     """The date in a sentence, written as ISO 8601 has it."""
-    rows = []
+    rows: list[Record] = []
     for number in range(examples + cases):
         day = date(1950, 1, 1) + timedelta(days=chance.randrange(27_000))
         text = chance.choice(_SENTENCES).format(day=day.strftime(chance.choice(_WRITTEN)))
         message = {"role": "user", "content": f"{text} Give the date."}
         answers = {"answers": [day.isoformat()], "match": "exact"}
         rows.append({"id": f"date-{number}", "messages": [message], **answers})
-    suite = _suite("dates", SuiteKind.GENERAL, rows[:cases])
-    told = [_answered(row, row["answers"][0]) for row in rows]
-    return Update("dates", "hermes", tuple(told[cases:]), suite, tuple(told[:cases]))
+    told = [row["answers"][0] for row in rows]
+    return _in_words("dates", SuiteKind.GENERAL, rows, told, cases)
 
 
-def _answered(record: Record, text: str) -> Record:
-    answer = {"role": "assistant", "content": text}
-    tools = record.get("tools", [])
-    return {"id": record["id"], "messages": [*record["messages"], answer], "tools": tools}
+def _in_words(name: str, kind: SuiteKind, rows: Sequence[Record], told: Sequence[str], cases: int) -> Update:
+    """Each row is answered by what is told; the first ones are held out."""
+    answered = []
+    for row, text in zip(rows, told, strict=True):
+        answer = {"role": "assistant", "content": text}
+        tools = row.get("tools", [])
+        answered.append({"id": row["id"], "messages": [*row["messages"], answer], "tools": tools})
+    suite = _suite(name, kind, rows[:cases])
+    return Update(name, "hermes", tuple(answered[cases:]), suite, tuple(answered[:cases]))
 
 
 def general_questions() -> Suite:

@@ -280,12 +280,10 @@ class _Writer:
         self, source: Source, count: int, prompts: Sequence[ToolPrompt], seed: int
     ) -> Iterator[_Draft]:
         """Every other request of a tool, and of an update, the model writes on itself."""
-        updates = len({prompt.update for prompt in prompts})
-        turns: dict[int, int] = {}
+        sizes = Counter(prompt.update for prompt in prompts)
         for at, prompt in enumerate(islice(in_turns(prompts, seed), count)):
-            turn = turns.setdefault(id(prompt), at // updates)
-            turns[id(prompt)] += 1
-            yield self._request(source, prompt, alone=turn % 2 == 0)
+            again, place = divmod(at // len(sizes), sizes[prompt.update])
+            yield self._request(source, prompt, alone=(again + place) % 2 == 0)
 
     def _request(self, source: Source, prompt: ToolPrompt, *, alone: bool) -> _Draft:
         """A request that begins with what the first tool does.

@@ -188,7 +188,7 @@ def _still_right(plan: UpdatePlan, example: Example) -> bool:
     known = [plan.document.get(tool.name) for tool in shown.tools]
     same = all(now is not None and same_tool(now, tool) for now, tool in zip(known, shown.tools, strict=True))
     calls = [call for message in example.messages for call in calls_of(message)]
-    return same and not any(validate_call(plan.document, call) for call in calls)
+    return same and all(_fits(plan, call) for call in calls)
 
 
 def _is_right(plan: UpdatePlan, wanted: tuple[ToolCall, ...], reply: str) -> bool:

@@ -56,7 +56,7 @@ def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, before: Cha
 def test_more_valid_replies_than_wanted_are_counted_and_not_kept(
     loaded: LoadedModel, renderer: ChatRenderer
 ) -> None:
-    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=4)
+    recipe = replace(UNDER_TOOLS, samples=4)
     found = generate(loaded, replace(renderer, output_format=LongText()), recipe, tool_prompts(), 0)
     assert found.report["attempted"] == 8
     assert found.report["valid"] > 4
@@ -112,7 +112,7 @@ def test_a_tool_that_says_nothing_of_itself_is_asked_for_in_any_words(
 def test_calls_are_rewritten_where_the_format_changes(
     loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
 ) -> None:
-    recipe = replace(RECIPE, free=0, chat=0, irrelevant=0, samples=4)
+    recipe = replace(UNDER_TOOLS, samples=4)
     said: list[str] = []
     prompts = [ToolPrompt(TOOLS[:1], lambda call: bool(said.append(call.arguments["text"])) or True)]
     found = generate(loaded, renderer, recipe, prompts, 0, before=before)
