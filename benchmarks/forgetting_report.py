@@ -9,8 +9,8 @@ R[i, j] is the score on update j's suite after update i, b_j that of the base, T
     BWT  = mean over j < T of R[T, j] − R[j, j], negative where something is forgotten
     kept = sum over j < T of R[T, j] / sum over j < T of R[j, j]
 
-Intervals are of 95 %, from 10,000 draws of the cases of each suite with replacement; two runs are compared
-on the same cases.
+Intervals are of 95 %, from 10,000 draws of the cases of each suite with replacement; two strategies are
+compared on the same cases. Where there are several seeds, a line is their mean.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 DEFAULT = "default"
 _BEGIN, _END = "<!-- {name}: made by benchmarks/forgetting_report.py -->", "<!-- end -->"
 _DRAWS = 10_000
-_COLOURS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A", "#F0E442",
-)  # fmt: skip
+# A strategy has one colour in every picture.
+_COLOURS = {
+    "default": "#0072B2", "self": "#56B4E9", "none": "#000000", "none-same-steps": "#7A7A7A",
+    "opr-10": "#D55E00", "exemplar-10": "#009E73", "ssr": "#CC79A7",
+}  # fmt: skip
+_OTHER = "#E69F00"
 
 
 class Interval(NamedTuple):
@@ -47,7 +50,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One strategy in its place: its records, an update each."""
+    """One strategy at one rate with one seed: its records, an update each."""
 
     records: tuple[Mapping[str, Any], ...]
     base: Mapping[str, Any]
@@ -69,9 +72,8 @@ class Run:
         return int(self.records[0]["steps"])
 
     @property
-    def place(self) -> tuple[int, float, str, int]:
-        """What two runs that are compared have in common."""
-        return self.steps, self.lr, self.precision, self.records[0]["seed"]
+    def seed(self) -> int:
+        return int(self.records[0]["seed"])
 
     @property
     def last(self) -> Mapping[str, Any]:
@@ -123,8 +125,57 @@ class Run:
         before = self.base["scores"]["general"]["value"]
         return fmean(self.at_last("general").values()) / before if before else 0.0
 
-    def total(self, *path: str) -> float:
+    def restraint(self) -> float:
+        return fmean(self.at_last("irrelevance").values())
+
+    def drift(self) -> float:
+        return 0.0 if self.strategy == "per-task" else float(self.last["drift"]["old"])
+
+    def tokens(self) -> float:
+        return self._total("new_tokens") + self._total("replay_tokens")
+
+    def drawn(self) -> float:
+        return self._total("replay", "tokens")
+
+    def seconds(self) -> float:
+        """Of this process's cores, for drawing and training."""
+        return self._total("training", "cpu_s") + self._total("drawing", "cpu_s")
+
+    def _total(self, *path: str) -> float:
         return sum(_at(record, path) for record in self.records)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The runs of one strategy that differ by their seed alone."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def place(self) -> tuple[int, float, str]:
+        """What two strategies that are compared have in common."""
+        return self.first.steps, self.first.lr, self.first.precision
+
+    def mean(self, of: Callable[[Run], float]) -> float:
+        return fmean(map(of, self.runs))
+
+    def bwt(self) -> Interval:
+        return interval([suite for run in self.runs for suite in run.lost()])
+
+    def less(self, other: Seeds) -> Interval:
+        """BWT of these less that of the others, on the same cases of the seeds that both have."""
+        theirs = {run.seed: run.lost() for run in other.runs}
+        pairs = [
+            pair
+            for run in self.runs
+            if run.seed in theirs
+            for pair in zip(run.lost(), theirs[run.seed], strict=True)
+        ]
+        return interval([[a - b for a, b in zip(*pair, strict=True)] for pair in pairs])
 
 
 def _at(record: Mapping[str, Any], path: Sequence[str]) -> float:
@@ -134,17 +185,19 @@ def _at(record: Mapping[str, Any], path: Sequence[str]) -> float:
     return float(value or 0)
 
 
-def read(folder: Path) -> list[Run]:
+def read(folder: Path) -> list[Seeds]:
     """The whole runs in a folder, by place; one that has not come to the last update is left out."""
-    found = []
+    found: dict[tuple[Any, ...], list[Run]] = {}
     bases = {path.stem.removeprefix("base-"): _lines(path)[0] for path in folder.glob("base-*.jsonl")}
     for path in sorted(folder.glob("*.jsonl")):
         if path.name.startswith("base-"):
             continue
         records = _lines(path)
         if "general" in records[-1]["scores"]:
-            found.append(Run(tuple(records), bases[f"seed{records[0]['seed']}"]))
-    return sorted(found, key=lambda run: (*run.place, -run.op()))
+            run = Run(tuple(records), bases[f"seed{records[0]['seed']}"])
+            found.setdefault((run.strategy, run.steps, run.lr, run.precision), []).append(run)
+    made = [Seeds(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]
+    return sorted(made, key=lambda one: (*one.place, -one.mean(Run.op)))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -161,16 +214,10 @@ def interval(suites: Sequence[Sequence[float]], seed: int = 0) -> Interval:
     return Interval(fmean(map(fmean, suites)), drawn[cut], drawn[-1 - cut])
 
 
-def against(one: Run, other: Run) -> Interval:
-    """BWT of `one` less that of `other`, on the same cases."""
-    pairs = zip(one.lost(), other.lost(), strict=True)
-    return interval([[a - b for a, b in zip(mine, theirs, strict=True)] for mine, theirs in pairs])
-
-
-def summary(runs: Sequence[Run]) -> str:
-    """One line a run."""
-    default = {run.place: run for run in runs if run.strategy == DEFAULT}
-    return _table([_named(run) | _figures(run, default.get(run.place)) for run in runs])
+def summary(found: Sequence[Seeds]) -> str:
+    """One line a strategy in its place."""
+    default = {one.place: one for one in found if one.first.strategy == DEFAULT}
+    return _table([_named(one) | _figures(one, default.get(one.place)) for one in found])
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -178,54 +225,53 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _named(run: Run) -> dict[str, str]:
+def _named(one: Seeds) -> dict[str, str]:
+    run = one.first
     return {
         "strategy": run.strategy,
         "steps": str(run.steps),
         "lr": f"{run.lr:g}",
         "precision": run.precision,
+        "seeds": str(len(one.runs)),
     }
 
 
-def _figures(run: Run, rival: Run | None) -> dict[str, str]:
-    broke, mended = run.flips()
-    drawn = sum((record["replay"] or {}).get("tokens", 0) for record in run.records)
-    seconds = run.total("training", "cpu_s") + run.total("drawing", "cpu_s")
-    drift = 0.0 if run.strategy == "per-task" else run.last["drift"]["old"]
+def _figures(one: Seeds, rival: Seeds | None) -> dict[str, str]:
+    broke, mended = (sum(of) for of in zip(*map(Run.flips, one.runs), strict=True))
     return {
-        "new": f"{run.new():.2f}",
-        "OP": f"{run.op():.2f}",
-        "BWT": str(interval(run.lost())),
-        "kept": f"{run.kept():.2f}",
+        "new": f"{one.mean(Run.new):.2f}",
+        "OP": f"{one.mean(Run.op):.2f}",
+        "BWT": str(one.bwt()),
+        "kept": f"{one.mean(Run.kept):.2f}",
         "right → wrong, wrong → right": f"{broke}, {mended}",
-        "general kept": f"{run.general():.2f}",
-        "irrelevance": f"{fmean(run.at_last('irrelevance').values()):.2f}",
-        "KL old": f"{drift:.3f}",
-        "tokens": f"{run.total('new_tokens') + run.total('replay_tokens'):,.0f}",
-        "drawn": f"{drawn:,}",
-        "CPU s": f"{seconds:,.0f}",
-        "peak MB": f"{max(one['peak_memory_mb'] for one in run.records):,}",
+        "general kept": f"{one.mean(Run.general):.2f}",
+        "irrelevance": f"{one.mean(Run.restraint):.2f}",
+        "KL old": f"{one.mean(Run.drift):.3f}",
+        "tokens": f"{one.mean(Run.tokens):,.0f}",
+        "drawn": f"{one.mean(Run.drawn):,.0f}",
+        "CPU s": f"{one.mean(Run.seconds):,.0f}",
+        "peak MB": f"{max(record['peak_memory_mb'] for run in one.runs for record in run.records):,}",
         "BWT of the default in its place less this": (
-            "" if rival is None or rival is run else str(against(rival, run))
+            "" if rival is None or rival is one else str(rival.less(one))
         ),
     }
 
 
-def by_update(runs: Sequence[Run]) -> str:
+def by_update(found: Sequence[Seeds]) -> str:
     """Right after its own update → after the last, for each update."""
-    return _table([_named(run) | _scores(run) for run in runs])
+    return _table([_named(one) | _scores(one) for one in found])
 
 
-def _scores(run: Run) -> dict[str, str]:
-    *earlier, last = run.updates
-    found = {
-        name: f"{fmean(run.after_own(name).values()):.2f} → {fmean(run.at_last(name).values()):.2f}"
-        for name in earlier
-    }
-    return found | {last: f"{fmean(run.at_last(last).values()):.2f}"}
+def _scores(one: Seeds) -> dict[str, str]:
+    found, last = {}, one.first.updates[-1]
+    for name in one.first.updates:
+        own = one.mean(lambda run, name=name: fmean(run.after_own(name).values()))
+        now = one.mean(lambda run, name=name: fmean(run.at_last(name).values()))
+        found[name] = f"{own:.2f} → {now:.2f}" if name != last else f"{now:.2f}"
+    return found
 
 
-def draw(runs: Sequence[Run], path: Path) -> None:
+def draw(found: Sequence[Seeds], path: Path) -> None:
     """New-task accuracy against what is kept of earlier updates, and of general questions."""
     from matplotlib.figure import Figure
 
@@ -234,7 +280,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     for axes, title, of in zip(
         panels, ("of earlier updates' tools", "of general questions"), (Run.kept, Run.general), strict=True
     ):
-        _draw_lines(axes, runs, of)
+        _draw_lines(axes, found, of)
         axes.axhline(1, color="#999999", linewidth=0.8, linestyle="--")
         axes.set_xlabel("score of each update right after it (mean)")
         axes.set_ylabel(f"share kept {title}")
@@ -244,20 +290,19 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     figure.savefig(path, dpi=160, facecolor="white")
 
 
-def _draw_lines(axes: Axes, runs: Sequence[Run], of: Callable[[Run], float]) -> None:
+def _draw_lines(axes: Axes, found: Sequence[Seeds], of: Callable[[Run], float]) -> None:
     """A line for each strategy over its learning rates, apart by steps and precision."""
-    colours = dict(zip(sorted({run.strategy for run in runs}), _COLOURS * 3, strict=False))
-    lines: dict[tuple[str, int, str], list[Run]] = {}
-    for run in runs:
-        lines.setdefault((run.strategy, run.steps, run.precision), []).append(run)
-    fewest, labelled = min(run.steps for run in runs), set()
+    lines: dict[tuple[str, int, str], list[Seeds]] = {}
+    for one in found:
+        lines.setdefault((one.first.strategy, one.first.steps, one.first.precision), []).append(one)
+    fewest, labelled = min(one.first.steps for one in found), set()
     for (name, steps, _), line in lines.items():
         label, mark = (name, "o-") if steps == fewest else (f"{name}, {steps} steps", "s-")
         axes.plot(
-            [run.new() for run in line],
-            [of(run) for run in line],
+            [one.mean(Run.new) for one in line],
+            [one.mean(of) for one in line],
             mark,
-            color=colours[name],
+            color=_COLOURS.get(name, _OTHER),
             label="" if label in labelled else label,
         )
         labelled.add(label)
@@ -271,12 +316,12 @@ def main() -> None:
     given = parser.parse_args()
     name = given.results.name
     begin = _BEGIN.format(name=name)
-    runs = read(given.results)
+    found = read(given.results)
     page = given.page.read_text(encoding="utf-8")
     before, _, rest = page.partition(begin)
-    made = f"{begin}\n\n{summary(runs)}\n\n{by_update(runs)}\n\n{_END}"
+    made = f"{begin}\n\n{summary(found)}\n\n{by_update(found)}\n\n{_END}"
     given.page.write_text(before + made + rest.partition(_END)[2], encoding="utf-8")
-    draw(runs, DOCS / "images" / f"{name}.png")
+    draw(found, DOCS / "images" / f"{name}.png")
 
 
 if __name__ == "__main__":
