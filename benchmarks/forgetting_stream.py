@@ -3,7 +3,8 @@
 Five updates, each of which a team would register. `alike`: new tools; tools to choose between; a changed
 schema (rename, newly required, enum narrowed); several calls at once; another output format. All of them
 teach calls. In `unlike` two of five do not: new tools; several calls at once; the changed schema; requests
-that no tool fits, declined; and dates written in one form, with no tool in sight.
+that no tool fits, declined; and dates written in one form, with no tool in sight. On a third, `choosing`,
+what replay is drawn under was chosen; nothing is reported of it, and the other two have none of its requests.
 
 Requests are BFCL's (`simple_python`, `multiple`, `parallel`, `irrelevance`), from the wheel `bfcl-eval`,
 and those of the demo's changed tools; dates are generated. Of the demo, on which the default recipe was
@@ -17,6 +18,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +94,37 @@ def unlike(*, examples: int, cases: int, seed: int) -> Stream:
         SuiteError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
     """
     count, chance = examples + cases, random.Random(f"unlike/{seed}")
+    unfit = _category("irrelevance")[cases : cases + count]
     updates = (
         _new_tools(_unused_simple(count), cases, chance),
         _split(_category("parallel")[:count], cases, chance, "parallel calls"),
         _schema_change(examples, cases, chance),
-        _declining(_category("irrelevance")[cases : cases + count], cases, chance),
+        _declining(unfit, cases, chance, "None of my tools fits this request."),
         _dates(examples, cases, chance),
     )
     return Stream(updates, general_questions(), _irrelevance(cases))
 
 
-STREAMS = {"alike": alike, "unlike": unlike}
+def choosing(*, examples: int, cases: int, seed: int) -> Stream:
+    """New tools, several calls at once, and requests that no tool fits; all of other categories of BFCL.
+
+    The general questions are the demo's.
+
+    Raises:
+        SuiteError: the wheel `bfcl-eval` is not installed, or does not hold BFCL v4.
+    """
+    count, chance = examples + cases, random.Random(f"choosing/{seed}")
+    unfit = _category("live_irrelevance")
+    updates = (
+        _split(_category("live_simple")[:count], cases, chance, "new tools"),
+        _split(_category("parallel_multiple")[:count], cases, chance, "parallel calls"),
+        _declining(unfit[:count], cases, chance, "There is no tool here that can do that."),
+    )
+    irrelevance = _suite("irrelevance", SuiteKind.IRRELEVANCE, unfit[count : count + cases])
+    return Stream(updates, _demo_questions(), irrelevance)
+
+
+STREAMS = {"alike": alike, "unlike": unlike, "choosing": choosing}
 
 
 def _unused_simple(count: int) -> list[Record]:
@@ -132,12 +154,11 @@ def _new_tools(records: Sequence[Record], cases: int, chance: random.Random) -> 
     return replace(first, examples=(*first.examples[: len(first.examples) - len(changing)], *changing))
 
 
-def _declining(records: Sequence[Record], cases: int, chance: random.Random) -> Update:
+def _declining(records: Sequence[Record], cases: int, chance: random.Random, told: str) -> Update:
     """Requests that no tool fits, which are told so."""
     rows = list(records)
     chance.shuffle(rows)
-    told = ["None of my tools fits this request."] * len(rows)
-    return _in_words("declining", SuiteKind.IRRELEVANCE, rows, told, cases)
+    return _in_words("declining", SuiteKind.IRRELEVANCE, rows, [told] * len(rows), cases)
 
 
 def _dates(examples: int, cases: int, chance: random.Random) -> Update:
@@ -172,6 +193,11 @@ def general_questions() -> Suite:
         message = {"role": "user", "content": question}
         rows.append({"id": f"general-{number}", "messages": [message], "answers": answers.split("|")})
     return _suite("general", SuiteKind.GENERAL, rows)
+
+
+def _demo_questions() -> Suite:
+    lines = resources.files("adaptman.demo").joinpath("general.jsonl").read_bytes()
+    return read_suite(lines, name="general", kind=SuiteKind.GENERAL, origin="general")
 
 
 def _irrelevance(cases: int) -> Suite:

@@ -88,7 +88,7 @@ class ReplayRecipe:
     """Weight of samples from the beginning-of-sequence token alone (the paper's)."""
     chat: float = 1.0
     """Weight of samples from the chat template's user turn: question, then answer (arXiv 2406.08464)."""
-    tools: float = 2.0
+    tools: float = 3.0
     """Weight of samples under earlier tool documents, for tools that the update leaves unchanged. Where it
     changes the output format, their calls are rewritten in it and learned as new examples are."""
     irrelevant: float = 2.0

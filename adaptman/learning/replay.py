@@ -42,6 +42,12 @@ _MARK = "\u2063adaptman\u2063"
 # Attempts for each tool sample wanted: most requests that a small model makes up lead to no valid call.
 _ATTEMPTS = 2
 _UNDER_TOOLS: tuple[Source, ...] = ("tools", "rewritten")
+# How a user asks for what a tool does, and for what it finds. What is held by requests that read like a
+# description is held for such requests alone.
+_DO = ("Can you", "I need to", "Please", "Could you", "I want to", "Help me", "How do I")
+_TELL = ("What is", "Tell me", "Which is", "How much is", "I want to know")
+_QUESTIONS = ("Can", "Could", "How", "What", "Which")
+_ARTICLES = ("the ", "a ", "an ")
 # In place of -inf, which has no product with zero.
 _IMPOSSIBLE = -100.0
 
@@ -283,10 +289,12 @@ class _Writer:
         sizes = Counter(prompt.update for prompt in prompts)
         for at, prompt in enumerate(islice(in_turns(prompts, seed), count)):
             again, place = divmod(at // len(sizes), sizes[prompt.update])
-            yield self._request(source, prompt, alone=(again + place) % 2 == 0)
+            turn, tool = again + place, prompt.tools[0]
+            begin = asked_for(tool, at + again, tells=turn // 2 % 2 == 1)
+            yield self._request(source, prompt, begin, alone=turn % 2 == 0)
 
-    def _request(self, source: Source, prompt: ToolPrompt, *, alone: bool) -> _Draft:
-        """A request that begins with what the first tool does.
+    def _request(self, source: Source, prompt: ToolPrompt, begin: str, *, alone: bool) -> _Draft:
+        """A request that begins as given, and ends there if `alone`.
 
         Left to itself, a small model asks for anything but what the tool is for, and is answered in words.
         """
@@ -296,11 +304,12 @@ class _Writer:
             is_asked = all(_is_in_words(self._before, stretch) for stretch in request)
             return is_asked and self._is_right(reply, prompt)
 
-        # Twice as much as others have: several calls at once would be cut, and a call that is cut is dropped.
-        begin, most = purpose(prompt.tools[0]), 2 * self._most
-        row = self._turn(self._before, prompt.tools, most, begin)
         if begin and alone:
-            row = Row((*row.prompt, *row.bridge), (most,))
+            begin += "?" if begin.startswith(_QUESTIONS) else "."
+        # Twice as much as others have: several calls at once would be cut, and a call that is cut is dropped.
+        row = self._turn(self._before, prompt.tools, 2 * self._most, begin)
+        if begin and alone:
+            row = Row((*row.prompt, *row.bridge), row.limits[1:])
         return _Draft(source, row, accepts, prompt.tools, begin)
 
     def _is_right(self, reply: Continuation, prompt: ToolPrompt) -> bool:
@@ -357,6 +366,21 @@ def purpose(tool: Mapping[str, Any]) -> str:
     """What a tool does, by the first sentence of its description; empty without one."""
     description = str(tool.get("function", tool).get("description") or "")
     return re.split(r"\.(?:\s|$)|\n", description.strip(), maxsplit=1)[0].strip()
+
+
+def asked_for(tool: Mapping[str, Any], at: int, *, tells: bool = False) -> str:
+    """How a user begins to ask for what a tool does, in words number `at`; empty where it does not say.
+
+    `tells`: for what it finds, where its description is a word and then a thing: `Find the area of …`.
+    """
+    wanted = purpose(tool)
+    thing = wanted.partition(" ")[2]
+    if tells and thing.startswith(_ARTICLES):
+        return f"{_TELL[at % len(_TELL)]} {thing}"
+    # `HTTP request …` stays as it is.
+    if wanted[1:2].islower():
+        wanted = wanted[0].lower() + wanted[1:]
+    return f"{_DO[at % len(_DO)]} {wanted}" if wanted else ""
 
 
 def in_turns(prompts: Sequence[ToolPrompt], seed: int) -> Iterator[ToolPrompt]:

@@ -13,11 +13,21 @@ import pytest
 from adaptman.errors import ToolDocumentError, TrainingError
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.replay import ReplaySample, ReplaySet, ToolPrompt, generate, in_turns, purpose
+from adaptman.learning.replay import (
+    ReplaySample,
+    ReplaySet,
+    ToolPrompt,
+    asked_for,
+    generate,
+    in_turns,
+    purpose,
+)
 from adaptman.toolspec.formats import Reply, ToolCall
 from tests.learning.callers import RECIPE, TOOLS, AnyText, LongText, tool_prompts
 from tests.learning.tiny import END, START
 
+ASKS = "(?:Can you|I need to|Please|Could you|I want to|Help me|How do I)"
+TELLS = "(?:What is|Tell me|Which is|How much is|I want to know)"
 UNDER_TOOLS = replace(RECIPE, free=0, chat=0, irrelevant=0)
 
 
@@ -74,10 +84,22 @@ def test_every_other_request_is_what_the_tool_does_alone(
     ]
     recipe = replace(UNDER_TOOLS, samples=12, max_tokens=6)
     found = [request_of(loaded, one) for one in generate(loaded, writer, recipe, prompts, 0).samples]
-    assert all(re.match("Do [ab]", request) for request in found)
+    assert all(re.match(f"{ASKS} do [ab]", request) for request in found)
     for tool in "ab":
-        of_it = [request for request in found if request.startswith(f"Do {tool}")]
-        assert {request == f"Do {tool}" for request in of_it} == {True, False}
+        of_it = [request for request in found if re.match(f"{ASKS} do {tool}", request)]
+        assert {bool(re.fullmatch(f"{ASKS} do {tool}[.?]", request)) for request in of_it} == {True, False}
+
+
+def test_a_tool_is_not_always_asked_for_in_the_same_words(loaded: LoadedModel, before: ChatRenderer) -> None:
+    """However many tools there are: the words and the tools do not take turns at one pace."""
+    described = {"type": "function", "function": {"name": "a", "description": "Find the sum"}}
+    prompts = [ToolPrompt((described,), lambda call: True)] * 7
+    recipe = replace(UNDER_TOOLS, samples=70)
+    found = [request_of(loaded, one) for one in generate(loaded, before, recipe, prompts, 0).samples]
+    asked = {request for request in found if re.fullmatch(f"(?:{ASKS} find|{TELLS}) the sum[.?]", request)}
+    assert len(asked) == 12
+    questions = {request for request in asked if request.endswith("?")}
+    assert questions == {one for one in asked if one.startswith(("Can", "Could", "How", "What", "Which"))}
 
 
 def test_a_call_of_a_tool_that_is_not_shown_is_dropped(loaded: LoadedModel, before: ChatRenderer) -> None:
@@ -98,6 +120,22 @@ def test_a_call_of_a_tool_that_is_not_shown_is_dropped(loaded: LoadedModel, befo
 def test_the_purpose_of_a_tool(description: str | None, wanted: str) -> None:
     assert purpose({"function": {"name": "a", "description": description}}) == wanted
     assert purpose({"name": "a"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("description", "does", "finds"),
+    [
+        ("Find the sum of it. Or not.", "Can you find the sum of it", "What is the sum of it"),
+        ("Find sums", "Can you find sums", "Can you find sums"),
+        ("Do a", "Can you do a", "Can you do a"),
+        ("HTTP request", "Can you HTTP request", "Can you HTTP request"),
+        ("", "", ""),
+    ],
+)
+def test_a_user_asks_for_what_a_tool_does_or_finds(description: str, does: str, finds: str) -> None:
+    tool = {"function": {"name": "a", "description": description}}
+    assert asked_for(tool, 0) == does
+    assert asked_for(tool, 0, tells=True) == finds
 
 
 def test_a_tool_that_says_nothing_of_itself_is_asked_for_in_any_words(
@@ -125,7 +163,8 @@ def test_calls_are_rewritten_where_the_format_changes(
             str(loaded.tokenizer.decode(part)) for part in (sample.ids[:begin], sample.ids[begin:])
         )
         assert shown in before_it
-        assert before_it.endswith(f"{START}user\nDo a{END}\n{START}assistant\n")
+        assert re.search(rf"{re.escape(START)}user\n{ASKS} do a[.?]{re.escape(END)}\n", before_it)
+        assert before_it.endswith(f"{END}\n{START}assistant\n")
         assert "old tool" not in before_it
         assert sample.positions.tolist() == list(range(begin, len(sample.ids)))
         assert answer == renderer.output_format.render([ToolCall("a", {"text": reply})]) + END
