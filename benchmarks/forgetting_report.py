@@ -166,8 +166,8 @@ class Seeds:
     def bwt(self) -> Interval:
         return interval([suite for run in self.runs for suite in run.lost()])
 
-    def less(self, other: Seeds) -> Interval:
-        """BWT of these less that of the others, on the same cases of the seeds that both have."""
+    def less(self, other: Seeds) -> Interval | None:
+        """BWT of these less that of the others, on the same cases of the seeds that both have, if any."""
         theirs = {run.seed: run.lost() for run in other.runs}
         pairs = [
             pair
@@ -175,7 +175,7 @@ class Seeds:
             if run.seed in theirs
             for pair in zip(run.lost(), theirs[run.seed], strict=True)
         ]
-        return interval([[a - b for a, b in zip(*pair, strict=True)] for pair in pairs])
+        return interval([[a - b for a, b in zip(*pair, strict=True)] for pair in pairs]) if pairs else None
 
 
 def _at(record: Mapping[str, Any], path: Sequence[str]) -> float:
@@ -252,7 +252,7 @@ def _figures(one: Seeds, rival: Seeds | None) -> dict[str, str]:
         "CPU s": f"{one.mean(Run.seconds):,.0f}",
         "peak MB": f"{max(record['peak_memory_mb'] for run in one.runs for record in run.records):,}",
         "BWT of the default in its place less this": (
-            "" if rival is None or rival is one else str(rival.less(one))
+            "" if rival is None or rival is one else str(rival.less(one) or "")
         ),
     }
 
