@@ -47,12 +47,11 @@ from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import Recipe, ReplayRecipe
-from adaptman.toolspec.document import ToolDocument
-from adaptman.toolspec.formats import OutputFormat, ToolCall, output_format
+from adaptman.toolspec.formats import OutputFormat, output_format
 from adaptman.toolspec.jsontext import canonical_json
-from adaptman.toolspec.questions import calls_of
+from adaptman.toolspec.questions import calls_of, makes_calls
 from adaptman.toolspec.readers import document_from_openai
-from adaptman.toolspec.validate import validate_call
+from adaptman.toolspec.validate import fits, is_fitting_call
 
 # Nothing but what the model says in general: from the beginning of a text, and from the user's header.
 _PLAIN = {"chat": 2.0, "tools": 0.0, "irrelevant": 0.0}
@@ -336,7 +335,7 @@ class _Stage:
     def _tool_prompts(self) -> list[replay.ToolPrompt]:
         """The earlier tools that are as they were."""
         return [
-            replay.ToolPrompt((tool,), partial(_fits, document_from_openai([tool])), number)
+            replay.ToolPrompt((tool,), partial(fits, document_from_openai([tool])), number)
             for number, update in self._earlier()
             for tool in update.tools
             if self._still_right(number, [tool])
@@ -373,20 +372,12 @@ class _Stage:
         return {"scores": scores, "drift": drift, "asking": asking.told}
 
 
-def _fits(document: ToolDocument, call: ToolCall) -> bool:
-    """It is a call of the document's tools, and fits."""
-    return not validate_call(document, call)
-
-
 def _calls(fmt: OutputFormat, tools: Sequence[Record], reply: str) -> bool:
-    parsed, document = fmt.parse(reply), document_from_openai(tools)
-    return bool(parsed.calls) and not parsed.problems and all(_fits(document, call) for call in parsed.calls)
+    return is_fitting_call(document_from_openai(tools), fmt.parse(reply))
 
 
 def _is_right(fmt: OutputFormat, answer: Record, reply: str) -> bool:
-    parsed = fmt.parse(reply)
-    wanted = canonical_json([list(call) for call in calls_of(answer)])
-    return not parsed.problems and canonical_json([list(call) for call in parsed.calls]) == wanted
+    return makes_calls(fmt.parse(reply), calls_of(answer))
 
 
 class _Clock:

@@ -19,9 +19,9 @@ from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.examples import Example, same_tool
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
-from adaptman.toolspec.questions import calls_of
+from adaptman.toolspec.questions import calls_of, makes_calls
 from adaptman.toolspec.readers import document_from_openai
-from adaptman.toolspec.validate import validate_call
+from adaptman.toolspec.validate import fits, is_fitting_call
 
 if TYPE_CHECKING:
     from adaptman.learning.earlier import EarlierExample
@@ -140,7 +140,7 @@ def _tool_prompts(workspace: Workspace, plan: UpdatePlan) -> list[ToolPrompt]:
     taught = _taught_by(workspace, plan)
     kept = plan.document.subset(plan.replayed_tools)
     return [
-        ToolPrompt((tool,), partial(_fits, plan), taught.get(tool["function"]["name"], 0))
+        ToolPrompt((tool,), partial(fits, plan.document), taught.get(tool["function"]["name"], 0))
         for tool in kept.as_openai()
     ]
 
@@ -188,22 +188,13 @@ def _still_right(plan: UpdatePlan, example: Example) -> bool:
     known = [plan.document.get(tool.name) for tool in shown.tools]
     same = all(now is not None and same_tool(now, tool) for now, tool in zip(known, shown.tools, strict=True))
     calls = [call for message in example.messages for call in calls_of(message)]
-    return same and all(_fits(plan, call) for call in calls)
+    return same and all(fits(plan.document, call) for call in calls)
 
 
 def _is_right(plan: UpdatePlan, wanted: tuple[ToolCall, ...], reply: str) -> bool:
     """Whether a reply makes the calls of the example, and no others."""
-    parsed = plan.output_format.parse(reply)
-    return not parsed.problems and canonical_json([list(call) for call in parsed.calls]) == canonical_json(
-        [list(call) for call in wanted]
-    )
+    return makes_calls(plan.output_format.parse(reply), wanted)
 
 
 def _is_call(plan: UpdatePlan, reply: str) -> bool:
-    parsed = plan.output_format.parse(reply)
-    return bool(parsed.calls) and not parsed.problems and all(_fits(plan, call) for call in parsed.calls)
-
-
-def _fits(plan: UpdatePlan, call: ToolCall) -> bool:
-    """It is right under the new document."""
-    return not validate_call(plan.document, call)
+    return is_fitting_call(plan.document, plan.output_format.parse(reply))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from adaptman.toolspec.document import Tool, ToolDocument
 from adaptman.toolspec.examples import Example, call_of
-from adaptman.toolspec.formats import ToolCall
+from adaptman.toolspec.formats import Reply, ToolCall
 from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.nearness import NearPair, groups, near_pairs, question_text
 
@@ -38,7 +38,16 @@ def duplicates(examples: Sequence[Example]) -> list[NearPair]:
 
 def answer_key(message: Mapping[str, Any]) -> str:
     """Equal where the calls of two answers are; all answers in words are alike."""
-    return canonical_json([list(call) for call in calls_of(message)])
+    return _calls_key(calls_of(message))
+
+
+def makes_calls(reply: Reply, wanted: Sequence[ToolCall]) -> bool:
+    """Whether `reply` makes the calls that are wanted, in their order, and no others."""
+    return not reply.problems and _calls_key(reply.calls) == _calls_key(wanted)
+
+
+def _calls_key(calls: Sequence[ToolCall]) -> str:
+    return canonical_json([list(call) for call in calls])
 
 
 def hold_out(examples: Sequence[Example], share: float, *, seed: int) -> HeldOut:

@@ -10,7 +10,7 @@ from jsonschema import ValidationError
 
 from adaptman.toolspec.document import Tool, ToolDocument
 from adaptman.toolspec.engine import CannotCheckError, errors_of
-from adaptman.toolspec.formats import ToolCall
+from adaptman.toolspec.formats import Reply, ToolCall
 from adaptman.toolspec.jsontext import MAX_NESTING, canonical_json, nesting
 
 MAX_PROBLEMS = 50
@@ -33,6 +33,16 @@ def validate_call(document: ToolDocument, call: ToolCall) -> list[CallProblem]:
     if tool is None:
         return [CallProblem("", _unknown(call.name, document.names))]
     return validate_arguments(tool, call.arguments)
+
+
+def fits(document: ToolDocument, call: ToolCall) -> bool:
+    """Whether `call` is right."""
+    return not validate_call(document, call)
+
+
+def is_fitting_call(document: ToolDocument, reply: Reply) -> bool:
+    """There are calls in `reply`, all of them could be read, and each is right."""
+    return bool(reply.calls) and not reply.problems and all(fits(document, call) for call in reply.calls)
 
 
 def validate_arguments(tool: Tool, arguments: dict[str, Any]) -> list[CallProblem]:
