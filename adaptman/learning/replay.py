@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from adaptman.learning.limits import memory_told
 from adaptman.learning.losses import TopK
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
+from adaptman.learning.wording import asked_for, ended
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json
 
@@ -42,12 +42,6 @@ _MARK = "\u2063adaptman\u2063"
 # Attempts for each tool sample wanted: most requests that a small model makes up lead to no valid call.
 _ATTEMPTS = 2
 _UNDER_TOOLS: tuple[Source, ...] = ("tools", "rewritten")
-# How a user asks for what a tool does, and for what it finds. What is held by requests that read like a
-# description is held for such requests alone.
-_DO = ("Can you", "I need to", "Please", "Could you", "I want to", "Help me", "How do I")
-_TELL = ("What is", "Tell me", "Which is", "How much is", "I want to know")
-_QUESTIONS = ("Can", "Could", "How", "What", "Which")
-_ARTICLES = ("the ", "a ", "an ")
 # In place of -inf, which has no product with zero.
 _IMPOSSIBLE = -100.0
 
@@ -305,7 +299,7 @@ class _Writer:
             return is_asked and self._is_right(reply, prompt)
 
         if begin and alone:
-            begin += "?" if begin.startswith(_QUESTIONS) else "."
+            begin = ended(begin)
         # Twice as much as others have: several calls at once would be cut, and a call that is cut is dropped.
         row = self._turn(self._before, prompt.tools, 2 * self._most, begin)
         if begin and alone:
@@ -360,27 +354,6 @@ def _is_in_words(renderer: ChatRenderer, written: Continuation) -> bool:
     """No call, and nothing that was meant to be one."""
     parsed = renderer.output_format.parse(renderer.reply_text(written.ids))
     return not (parsed.calls or parsed.problems)
-
-
-def purpose(tool: Mapping[str, Any]) -> str:
-    """What a tool does, by the first sentence of its description; empty without one."""
-    description = str(tool.get("function", tool).get("description") or "")
-    return re.split(r"\.(?:\s|$)|\n", description.strip(), maxsplit=1)[0].strip()
-
-
-def asked_for(tool: Mapping[str, Any], at: int, *, tells: bool = False) -> str:
-    """How a user begins to ask for what a tool does, in words number `at`; empty where it does not say.
-
-    `tells`: for what it finds, where its description is a word and then a thing: `Find the area of …`.
-    """
-    wanted = purpose(tool)
-    thing = wanted.partition(" ")[2]
-    if tells and thing.startswith(_ARTICLES):
-        return f"{_TELL[at % len(_TELL)]} {thing}"
-    # `HTTP request …` stays as it is.
-    if wanted[1:2].islower():
-        wanted = wanted[0].lower() + wanted[1:]
-    return f"{_DO[at % len(_DO)]} {wanted}" if wanted else ""
 
 
 def in_turns(prompts: Sequence[ToolPrompt], seed: int) -> Iterator[ToolPrompt]:

@@ -17,10 +17,8 @@ from adaptman.learning.replay import (
     ReplaySample,
     ReplaySet,
     ToolPrompt,
-    asked_for,
     generate,
     in_turns,
-    purpose,
 )
 from adaptman.toolspec.formats import Reply, ToolCall
 from tests.learning.callers import RECIPE, TOOLS, AnyText, LongText, tool_prompts
@@ -105,37 +103,6 @@ def test_a_tool_is_not_always_asked_for_in_the_same_words(loaded: LoadedModel, b
 def test_a_call_of_a_tool_that_is_not_shown_is_dropped(loaded: LoadedModel, before: ChatRenderer) -> None:
     with pytest.raises(TrainingError, match="nothing that could be replayed"):
         generate(loaded, before, UNDER_TOOLS, [ToolPrompt(TOOLS[1:], lambda call: True)], 0)
-
-
-@pytest.mark.parametrize(
-    ("description", "wanted"),
-    [
-        ("Find it. Or not.", "Find it"),
-        ("Find v1.2 of it", "Find v1.2 of it"),
-        (" Find it\nin a list", "Find it"),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_the_purpose_of_a_tool(description: str | None, wanted: str) -> None:
-    assert purpose({"function": {"name": "a", "description": description}}) == wanted
-    assert purpose({"name": "a"}) == ""
-
-
-@pytest.mark.parametrize(
-    ("description", "does", "finds"),
-    [
-        ("Find the sum of it. Or not.", "Can you find the sum of it", "What is the sum of it"),
-        ("Find sums", "Can you find sums", "Can you find sums"),
-        ("Do a", "Can you do a", "Can you do a"),
-        ("HTTP request", "Can you HTTP request", "Can you HTTP request"),
-        ("", "", ""),
-    ],
-)
-def test_a_user_asks_for_what_a_tool_does_or_finds(description: str, does: str, finds: str) -> None:
-    tool = {"function": {"name": "a", "description": description}}
-    assert asked_for(tool, 0) == does
-    assert asked_for(tool, 0, tells=True) == finds
 
 
 def test_a_tool_that_says_nothing_of_itself_is_asked_for_in_any_words(
