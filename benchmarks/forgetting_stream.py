@@ -18,9 +18,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from check_general import general_suite
 
 from adaptman.demo import bfcl, data
 from adaptman.demo.second_update import HELD_OUT_PER_TOOL, ToolUpdate, tool_updates
@@ -121,7 +122,7 @@ def choosing(*, examples: int, cases: int, seed: int) -> Stream:
         _declining(unfit[:count], cases, chance, "There is no tool here that can do that."),
     )
     irrelevance = _suite("irrelevance", SuiteKind.IRRELEVANCE, unfit[count : count + cases])
-    return Stream(updates, _demo_questions(), irrelevance)
+    return Stream(updates, general_suite(), irrelevance)
 
 
 STREAMS = {"alike": alike, "unlike": unlike, "choosing": choosing}
@@ -193,11 +194,6 @@ def general_questions() -> Suite:
         message = {"role": "user", "content": question}
         rows.append({"id": f"general-{number}", "messages": [message], "answers": answers.split("|")})
     return _suite("general", SuiteKind.GENERAL, rows)
-
-
-def _demo_questions() -> Suite:
-    lines = resources.files("adaptman.demo").joinpath("general.jsonl").read_bytes()
-    return read_suite(lines, name="general", kind=SuiteKind.GENERAL, origin="general")
 
 
 def _irrelevance(cases: int) -> Suite:
