@@ -41,6 +41,17 @@ def echo_evaluation(evaluation: Evaluation | None) -> None:
         click.echo(f"\npromote it with `adaptman promote {evaluation.version.number}`")
 
 
+def loses_only(evaluation: Evaluation) -> bool:
+    """Whether the gate refuses for what was there before alone: the update itself was learned."""
+    if evaluation.decision is None:
+        return False
+    kinds = {item.suite: item.kind for item in evaluation.decision.evidence}
+    refused = [reason for reason in evaluation.decision.reasons if not reason.passed]
+    return bool(refused) and all(
+        reason.rule in ("margin", "floor") and kinds.get(reason.suite) != "target" for reason in refused
+    )
+
+
 def _echo_tools(evaluation: Evaluation) -> None:
     """For each suite the tools that were called wrongly most often; all of them are in `--json`."""
     for suite, figures in evaluation.by_tool.items():

@@ -10,7 +10,7 @@ import click
 
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._input import ACCEPT_RENDERING
-from adaptman.cli._judged import echo_evaluation, evaluation_dict
+from adaptman.cli._judged import echo_evaluation, evaluation_dict, loses_only
 from adaptman.cli._output import json_option, note, pairs, print_json
 
 if TYPE_CHECKING:
@@ -105,11 +105,17 @@ def run(app: App, /, as_json: bool, **options: Any) -> None:
     echo_evaluation(done.evaluation)
     if done.evaluation is None:
         click.echo(_NOT_JUDGED.format(done.version.number))
+    elif made.recipe.interpolate == 1 and loses_only(done.evaluation):
+        click.echo(_LOSES_ONLY.format(made.parent.number))
 
 
 _NOT_JUDGED = (
     "not judged: no suite is registered that could judge it; register one with "
     "`adaptman suite register FILE --kind KIND`, then run `adaptman evaluate {}`"
+)
+_LOSES_ONLY = (
+    "\nit learned the update and lost too much: the same command with `--set interpolate=0.8` goes less far "
+    "from version {}, and trains nothing again"
 )
 
 
@@ -137,12 +143,22 @@ def plan_text(made: UpdatePlan) -> str:
                 "recipe",
                 f"{made.recipe.steps} steps, lr {made.recipe.lr:g}, {_trained_text(made)}",
             ),
+            ("weights", _weights_text(made)),
         ]
     )
 
 
 def _trained_text(made: UpdatePlan) -> str:
     return "all weights" if made.recipe.adapter == "full" else f"LoRA rank {made.recipe.lora.rank}"
+
+
+def _weights_text(made: UpdatePlan) -> str:
+    """How far the weights go; "" where they go all the way."""
+    if made.recipe.interpolate == 1:
+        return ""
+    before = "the checkpoint" if made.recipe.adapter == "fresh" else f"version {made.parent.number}"
+    text = f"{made.recipe.interpolate:g} of the way from {before}"
+    return f"{text} to version {made.trained_as.number}: nothing is trained" if made.trained_as else text
 
 
 def _format_text(made: UpdatePlan) -> str:

@@ -303,6 +303,7 @@ def _ingredients(details: VersionDetails, *, short: bool) -> list[tuple[str, str
     adapter = details.adapter
     return [
         ("folded", _folded_words(details)),
+        ("trained as", _trained_words(details)),
         ("adapter", f"{digest(adapter.tree_digest)}, {size(adapter.size_bytes)}" if adapter else ""),
         (
             "schema",
@@ -320,6 +321,13 @@ def _folded_words(details: VersionDetails) -> str:
     if folded is None:
         return ""
     return f"from version {details.parent}; logits differ by at most {folded['largest_difference']:.1e}"
+
+
+def _trained_words(details: VersionDetails) -> str:
+    """The version that it shares a training with, where its weights were moved back from that one's."""
+    whole = (details.row.summary or {}).get("trained_as")
+    recipe = details.row.recipe or {}
+    return "" if whole is None else f"version {whole}, moved back to {recipe['interpolate']:g} of the way"
 
 
 def _replay_words(details: VersionDetails, digest: str) -> str:

@@ -114,9 +114,9 @@ def _tidy(target: Path) -> None:
     (target / "README.md").unlink(missing_ok=True)
 
 
-def interpolate(parent: Path | None, tuned: Path, share: float) -> None:
-    """Move the adapter in `tuned` to (1 − share) · parent + share · tuned, exactly (Wortsman et al.,
-    *WiSE-FT*, arXiv 2109.01903).
+def interpolate(parent: Path | None, tuned: Path, share: float, target: Path) -> None:
+    """Write the adapter (1 − share) · parent + share · tuned to `target`, exactly (Wortsman et al.,
+    *WiSE-FT*, arXiv 2109.01903); `target` may be `tuned`.
 
     Beside a parent the ranks add up: the two products stand side by side, their scales in B.
     """
@@ -134,9 +134,10 @@ def interpolate(parent: Path | None, tuned: Path, share: float) -> None:
         ).contiguous()
     rank = next(value.shape[0] for name, value in state.items() if "lora_A" in name)
     config |= {"r": rank, "lora_alpha": rank}
-    with disk_told(tuned):
-        save_file(state, tuned / _WEIGHTS, metadata={"format": "pt"})
-    _write_config(tuned, config)
+    with disk_told(target):
+        target.mkdir(parents=True, exist_ok=True)
+        save_file(state, target / _WEIGHTS, metadata={"format": "pt"})
+        _write_config(target, config)
 
 
 def interpolate_all(before: PreTrainedModel, tuned: PreTrainedModel, share: float) -> None:

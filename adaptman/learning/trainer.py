@@ -272,6 +272,20 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * (recipe.lr_floor + (1 - recipe.lr_floor) * max(0.0, left))
 
 
+def moved_back(base: Path, parent_adapter: Path | None, tuned: Path, recipe: Recipe, workdir: Path) -> Path:
+    """Where `recipe` ends, from the weights `tuned` that the same recipe with `interpolate` 1 ended in.
+
+    Nothing is trained, and what is written is byte for byte what a training would have left.
+
+    Raises:
+        ModelError: the weights cannot be loaded.
+        OSError: they cannot be written.
+    """
+    if recipe.adapter == "full":
+        return _write_whole(models.load(tuned).model, base, parent_adapter, recipe, workdir)
+    return _write_between(parent_adapter, tuned, recipe, workdir)
+
+
 def _saved(
     model: PeftModel | PreTrainedModel,
     base: Path,
@@ -281,16 +295,26 @@ def _saved(
 ) -> Path:
     """Write what was trained, moved back towards the parent where the recipe says so."""
     if recipe.adapter == "full":
-        whole, target = adapters.without(model), workdir / "weights"
-        if recipe.interpolate < 1:
-            adapters.interpolate_all(models.load(base, parent_adapter).model, whole, recipe.interpolate)
-        models.save(whole, models.load_tokenizer(base), target)
-        return target
+        return _write_whole(adapters.without(model), base, parent_adapter, recipe, workdir)
     target = workdir / "adapter"
     adapters.save(cast("PeftModel", model), target)
+    return _write_between(parent_adapter, target, recipe, workdir) if recipe.interpolate < 1 else target
+
+
+def _write_whole(
+    whole: PreTrainedModel, base: Path, parent_adapter: Path | None, recipe: Recipe, workdir: Path
+) -> Path:
+    target = workdir / "weights"
     if recipe.interpolate < 1:
-        before = None if recipe.adapter == "fresh" else parent_adapter
-        adapters.interpolate(before, target, recipe.interpolate)
+        adapters.interpolate_all(models.load(base, parent_adapter).model, whole, recipe.interpolate)
+    models.save(whole, models.load_tokenizer(base), target)
+    return target
+
+
+def _write_between(parent_adapter: Path | None, tuned: Path, recipe: Recipe, workdir: Path) -> Path:
+    target = workdir / "adapter"
+    before = None if recipe.adapter == "fresh" else parent_adapter
+    adapters.interpolate(before, tuned, recipe.interpolate, target)
     return target
 
 

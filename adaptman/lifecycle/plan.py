@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +14,7 @@ from adaptman.lifecycle.capacity import check_capacity
 from adaptman.lifecycle.evaluate import suites_for
 from adaptman.lifecycle.formats import find_format
 from adaptman.lifecycle.leaks import check_leaks
+from adaptman.lifecycle.made import trained_whole
 from adaptman.lifecycle.rendering import RenderingCheck, check_rendering, compare_rendering
 from adaptman.lifecycle.schema import RegisteredSchema, changes_between, registered_schema, taught_schema
 from adaptman.lifecycle.workspace import Workspace
@@ -64,6 +65,8 @@ class UpdatePlan:
     note: str
     rendering: RenderingCheck
     """Whether the parent reads what it was trained to read; a difference was accepted."""
+    trained_as: tables.ModelVersion | None = None
+    """A version whose weights have only to be moved back towards the parent's: nothing is trained."""
 
     @property
     def changes_format(self) -> bool:
@@ -104,6 +107,7 @@ class UpdatePlan:
             "suites": [{"name": row.name, "kind": row.kind, "cases": row.case_count} for row in self.suites],
             "recipe": self.recipe.to_dict(),
             "recipe_digest": self.recipe.digest,
+            "trained_as": self.trained_as.number if self.trained_as else None,
         }
 
     def _format_change(self) -> dict[str, str] | None:
@@ -150,7 +154,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     suites = tuple(suites_for(rows, target))
     check_leaks(workspace, suites, examples, str(request.examples))
     tools = _tools(workspace, parent, schema)
-    return UpdatePlan(
+    made = UpdatePlan(
         model=model,
         parent=parent,
         schema=schema.row,
@@ -167,6 +171,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         note=request.note,
         rendering=rendering,
     )
+    return replace(made, trained_as=trained_whole(workspace, made))
 
 
 def recorded_plan(workspace: Workspace, version: tables.ModelVersion) -> UpdatePlan:

@@ -6,15 +6,16 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import AdaptmanError, ExampleError, ModelError, TrainingError
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.evaluate import Evaluation, environment, evaluate_held
 from adaptman.lifecycle.lease import Watched, held
+from adaptman.lifecycle.made import standing_version
 from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress, Silent
-from adaptman.lifecycle.rendering import compare_rendering, probe_of
+from adaptman.lifecycle.rendering import probe_of
 from adaptman.lifecycle.replay import replay_of
 from adaptman.lifecycle.workspace import Workspace
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from adaptman.learning.rendering import Rendering
     from adaptman.learning.replay import ReplaySet
     from adaptman.learning.trainer import StepMetrics, Trained
-    from registry.reader import Reader
     from registry.tables import ModelVersion
     from registry.writer import Writer
 
@@ -50,7 +50,7 @@ def run_update(workspace: Workspace, plan: UpdatePlan, *, progress: Progress | N
     with held(workspace, plan.model, f"update to schema {plan.schema.number}") as hold:
         progress = Watched(progress or Silent(), hold)
         engine.use_threads(workspace)
-        version = _standing(workspace, plan) or _start(workspace, plan)
+        version = standing_version(workspace, plan) or _start(workspace, plan)
         if version.state == "training":
             version = _make_candidate(workspace, plan, version, progress)
         _forget(_workdir(workspace, plan, version))
@@ -66,38 +66,12 @@ def _evaluated(
     return evaluate_held(workspace, version.number, accept_rendering=accepted, progress=progress)
 
 
-def _standing(workspace: Workspace, plan: UpdatePlan) -> ModelVersion | None:
-    """The version that an earlier run of this very plan began or made."""
-    digest = workspace.store.put_bytes(plan.examples_data)
-    with workspace.registry.read() as reader:
-        made = [
-            version
-            for version in reversed(reader.versions(plan.model.id))
-            if version.state not in ("failed", "discarded") and _is_made_by(reader, version, plan, digest)
-        ]
-    # One that was trained to read other bytes is not what the plan would make today.
-    return next((one for one in made if compare_rendering(workspace, one).difference is None), None)
-
-
-def _is_made_by(reader: Reader, version: ModelVersion, plan: UpdatePlan, examples: str) -> bool:
-    """Whether everything that decides what a version becomes is what the plan says."""
-    wanted = (plan.parent.id, plan.schema.id, plan.recipe.digest)
-    if (version.parent_id, version.tool_schema_id, version.recipe_digest) != wanted:
-        return False
-    if version.example_set_id is None or version.output_format_id is None:
-        return False
-    if reader.is_collected(version):  # it has to be made again
-        return False
-    return (
-        reader.example_set(version.example_set_id).object_digest == examples
-        and reader.output_format(version.output_format_id).digest == plan.output_format.digest
-    )
-
-
 def _start(workspace: Workspace, plan: UpdatePlan) -> ModelVersion:
-    # What the training will read is looked at first: a damaged base is no reason for a version to exist.
+    # What will be read is looked at first: a damaged base is no reason for a version to exist.
     engine.base_path(workspace, plan.parent)
     engine.adapter_path(workspace, plan.parent)
+    if plan.trained_as is not None:
+        _tuned_path(workspace, plan.trained_as)
     digest = workspace.store.put_bytes(plan.examples_data)
     fmt = plan.output_format
 
@@ -124,10 +98,12 @@ def _start(workspace: Workspace, plan: UpdatePlan) -> ModelVersion:
 def _make_candidate(
     workspace: Workspace, plan: UpdatePlan, version: ModelVersion, progress: Progress
 ) -> ModelVersion:
-    """Replay and training in the version's working folder, which holds what a killed run needs to go on."""
+    """Weights for the version, in its working folder, which holds what a killed run needs to go on."""
     workdir = _workdir(workspace, plan, version)
     workdir.mkdir(parents=True, exist_ok=True)
     try:
+        if plan.trained_as is not None:
+            return _move_back(workspace, plan, version, plan.trained_as, workdir)
         reads = probe_of(workspace, version)
         replay = replay_of(workspace, plan, reads, workdir, progress)
         trained = train(workspace, plan, replay, workdir, progress)
@@ -212,8 +188,7 @@ def _record_candidate(
     from adaptman.learning.rendering import libraries
 
     store = workspace.store
-    tree, is_whole = store.put_tree(trained.adapter), plan.recipe.adapter == "full"
-    size = sum(entry.size for entry in store.tree(tree).values())
+    weights = _store_weights(workspace, plan, trained.adapter)
     curves = store.put_bytes(json.dumps({"series": trained.curves}).encode())
     replayed = store.put_bytes(replay.to_bytes()) if replay else None
     rendering = store.put_bytes(reads.to_json().encode())
@@ -231,8 +206,7 @@ def _record_candidate(
             ).id
         return writer.finish_training(
             version.id,
-            adapter_id=None if is_whole else writer.add_adapter(tree_digest=tree, size_bytes=size).id,
-            checkpoint_digest=tree if is_whole else None,
+            **weights.recorded(writer),
             replay_set_id=replay_id,
             curves_digest=curves,
             summary={
@@ -244,6 +218,54 @@ def _record_candidate(
         )
 
     return workspace.registry.write(record)
+
+
+def _move_back(
+    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, whole: ModelVersion, workdir: Path
+) -> ModelVersion:
+    """A candidate from the weights that `whole` was trained to, with the record of that training."""
+    from adaptman.learning import trainer
+
+    tuned = _tuned_path(workspace, whole)
+    base = engine.base_path(workspace, plan.parent)
+    before = engine.adapter_path(workspace, plan.parent)
+    moved = trainer.moved_back(base, before, tuned, plan.recipe, workdir)
+    weights = _store_weights(workspace, plan, moved)
+    return workspace.registry.write(
+        lambda writer: writer.finish_training(
+            version.id,
+            **weights.recorded(writer),
+            replay_set_id=whole.replay_set_id,
+            curves_digest=whole.curves_digest,
+            summary={**(whole.summary or {}), "trained_as": whole.number},
+            rendering_digest=whole.rendering_digest,
+        )
+    )
+
+
+def _tuned_path(workspace: Workspace, whole: ModelVersion) -> Path:
+    """The adapter that a version was trained to; with `adapter: full`, the checkpoint."""
+    return engine.adapter_path(workspace, whole) or engine.base_path(workspace, whole)
+
+
+class _Weights(NamedTuple):
+    """Trained weights in the store."""
+
+    tree: str
+    size: int
+    is_whole: bool
+
+    def recorded(self, writer: Writer) -> dict[str, Any]:
+        """How `finish_training` names them."""
+        if self.is_whole:
+            return {"adapter_id": None, "checkpoint_digest": self.tree}
+        return {"adapter_id": writer.add_adapter(tree_digest=self.tree, size_bytes=self.size).id}
+
+
+def _store_weights(workspace: Workspace, plan: UpdatePlan, folder: Path) -> _Weights:
+    tree = workspace.store.put_tree(folder)
+    size = sum(entry.size for entry in workspace.store.tree(tree).values())
+    return _Weights(tree, size, plan.recipe.adapter == "full")
 
 
 def training_environment() -> dict[str, Any]:

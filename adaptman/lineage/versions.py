@@ -91,6 +91,7 @@ def trained_tags(payload: Payload) -> dict[str, object]:
         **Version.of(payload).tags,
         "kind": _kind(payload),
         "parent": payload.get("parent"),
+        "trained_as": (payload.get("summary") or {}).get("trained_as"),
         "base_digest": payload["base_digest"],
         "adapter_digest": payload["adapter_digest"],
         "tool_schema": schema.get("number"),
@@ -146,7 +147,8 @@ def _training(books: Books, store: ObjectStore, experiment_id: str, parent: str,
     version, end = Version.of(payload), milliseconds(payload["finished_at"])
     start = milliseconds(payload["started_at"])
     run_id = books.run(experiment_id, f"{version.key}/training", "training", start=start, parent=parent)
-    summary = payload.get("summary") or {}
+    # A version's number is no figure.
+    summary = {name: value for name, value in (payload.get("summary") or {}).items() if name != "trained_as"}
     params = {**words(summary, "summary"), **parameters(payload["recipe"])}
     books.describe_run(run_id, params=params, tags=tag_values({**version.tags, "kind": "training"}))
     books.log_inputs(run_id, _datasets(payload))

@@ -103,6 +103,39 @@ def test_a_candidate_that_passes(
     assert "version 2 is champion" in terminal.ok("promote", "2")
 
 
+def test_a_candidate_that_lost_too_much_is_moved_back(
+    terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal says how, the plan says that nothing is trained, and the record what was moved."""
+    # Everything that the tiny model says is wrong: only what it was not taught may be refused.
+    (terminal.folder / "policy.yaml").write_text("name: strict\nrules:\n  general: {floor: 1}\n")
+    monkeypatch.setenv("ADAPTMAN_POLICY", "policy.yaml")
+    assert terminal.ok(*update_words("run", "--set", "seed=1")).endswith(
+        "\nit learned the update and lost too much: the same command with `--set interpolate=0.8` goes "
+        "less far from version 1, and trains nothing again\n"
+    )
+    moved = ("--set", "seed=1", "--set", "interpolate=0.8")
+    assert terminal.ok(*update_words("plan", *moved)).endswith(
+        "weights  0.8 of the way from version 1 to version 3: nothing is trained\n"
+    )
+    result = terminal.run(*update_words("run", *moved))
+    assert result.stdout.startswith("version 4 is refused\n")
+    assert "interpolate" not in result.stdout
+    assert "training" not in result.stderr
+    shown = terminal.ok("version", "show", "4")
+    assert "trained as   version 3, moved back to 0.8 of the way\n" in shown
+
+
+def test_what_was_not_learned_is_not_moved_back(terminal: Terminal, filled: TinyLine) -> None:
+    assert "interpolate" not in terminal.run(*update_words()).stdout
+
+
+def test_a_plan_that_has_to_be_trained_before_it_is_moved(terminal: Terminal, filled: TinyLine) -> None:
+    words = update_words("plan", "--set", "interpolate=0.8")
+    assert terminal.ok(*words).endswith("weights  0.8 of the way from version 1\n")
+    assert terminal.ok(*words, "--set", "adapter=fresh").endswith("0.8 of the way from the checkpoint\n")
+
+
 def test_a_candidate_that_nothing_judges(terminal: Terminal) -> None:
     line = line_at(terminal, tiny_lines().begun)
     line.fill_without_suites()

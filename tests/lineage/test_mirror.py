@@ -65,6 +65,19 @@ def test_without_replay_there_is_no_child_for_it(mirror: Mirror, objects: Object
     assert sorted(run["name"] for run in found["runs"]) == ["training", "update → v2"]
 
 
+def test_weights_that_were_moved_back_name_the_version_that_was_trained(
+    mirror: Mirror, objects: Objects
+) -> None:
+    moved = objects.trained(3)
+    moved.payload["summary"]["trained_as"] = 2
+    found = tell(mirror, objects.trained(2), moved)
+    assert run_named(found, "update → v3")["tags"]["adaptman.trained_as"] == "2"
+    assert "adaptman.trained_as" not in run_named(found, "update → v2")["tags"]
+    figures = {name for run in found["runs"] for name, *_ in run["metrics"]}
+    assert "summary.steps" in figures
+    assert "summary.trained_as" not in figures
+
+
 def test_parameters_are_the_recipe(told: dict[str, Any]) -> None:
     params = run_named(told, "update → v2")["params"]
     assert params["lora.rank"] == "8"
