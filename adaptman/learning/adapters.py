@@ -16,6 +16,7 @@ from adaptman.learning.recipe import LoraRecipe, Recipe
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -115,29 +116,32 @@ def _tidy(target: Path) -> None:
 
 
 def interpolate(parent: Path | None, tuned: Path, share: float, target: Path) -> None:
-    """Write the adapter (1 − share) · parent + share · tuned to `target`, exactly (Wortsman et al.,
-    *WiSE-FT*, arXiv 2109.01903); `target` may be `tuned`.
+    """Write to `target`, which may be `tuned`, the adapter whose parameters lie `share` of the way from the
+    parent's to the tuned ones (Wortsman et al., *WiSE-FT*, arXiv 2109.01903).
 
-    Beside a parent the ranks add up: the two products stand side by side, their scales in B.
+    The rank stays: A and B are moved in a straight line, as they were trained, and not their product, which
+    is off its own line by share · (1 − share) · ΔB · ΔA. Columns of B that the parent lacks, all of them
+    without one, come from zero, and their rows of A are the tuned ones.
     """
-    config = _config(tuned)
     new = load_file(tuned / _WEIGHTS)
-    parts = [(new, share * config["lora_alpha"] / config["r"])]
-    if parent is not None:
-        before = _config(parent)
-        parts.insert(0, (load_file(parent / _WEIGHTS), (1 - share) * before["lora_alpha"] / before["r"]))
-    state = {}
-    for name in new:
-        down = "lora_A" in name
-        state[name] = torch.cat(
-            [part[name] if down else part[name] * scale for part, scale in parts], dim=0 if down else 1
-        ).contiguous()
-    rank = next(value.shape[0] for name, value in state.items() if "lora_A" in name)
-    config |= {"r": rank, "lora_alpha": rank}
+    old = load_file(parent / _WEIGHTS) if parent is not None else {}
+    state = {
+        name: torch.lerp(_padded(old.get(name), value, is_down="lora_A" in name), value, share)
+        for name, value in new.items()
+    }
     with disk_told(target):
         target.mkdir(parents=True, exist_ok=True)
         save_file(state, target / _WEIGHTS, metadata={"format": "pt"})
-        _write_config(target, config)
+        _write_config(target, _config(tuned))
+
+
+def _padded(old: Tensor | None, new: Tensor, *, is_down: bool) -> Tensor:
+    """The parent's A (`is_down`) or B in the shape of the tuned one; the product stays the parent's."""
+    found = new.clone() if is_down else torch.zeros_like(new)
+    if old is not None:
+        rows, columns = old.shape
+        found[:rows, :columns] = old
+    return found
 
 
 def interpolate_all(before: PreTrainedModel, tuned: PreTrainedModel, share: float) -> None:

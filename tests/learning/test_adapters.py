@@ -15,7 +15,7 @@ from adaptman.errors import TrainingError
 from adaptman.learning import adapters, models
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
-from adaptman.learning.trainer import Trained, train
+from adaptman.learning.trainer import train
 from tests.learning.test_trainer import encode
 
 IDS = torch.arange(30)[None]
@@ -95,19 +95,41 @@ def test_a_scale_that_is_no_whole_alpha_is_refused(
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("kind", ["continue", "grow", "fresh"])
-def test_interpolation_is_that_of_the_weights(
+def test_interpolation_is_that_of_the_parameters(
     base: Path, parent: Path, examples: list[Encoded], tmp_path: Path, kind: str, share: float
 ) -> None:
-    """Every weight lies that far from where it was to where training took it."""
+    """A weight lies that far from where it was to where training took it, less the bend of the product."""
     recipe = replace(RECIPE, adapter=kind, lora=LoraRecipe(rank=8, alpha=16))
     tuned = train(base, parent, examples, None, recipe, tmp_path / "tuned")
     mixed = train(base, parent, examples, None, replace(recipe, interpolate=share), tmp_path / "mixed")
+    assert rank(mixed.adapter) == rank(tuned.adapter)
 
-    def weights(trained: Trained) -> dict[str, Tensor]:
-        return models.load(base, trained.adapter).model.state_dict()
+    def weights(adapter: Path | None) -> dict[str, Tensor]:
+        return models.load(base, adapter).model.state_dict()
 
-    start = models.load(base, None if kind == "fresh" else parent).model.state_dict()
-    end, found = weights(tuned), weights(mixed)
+    before = None if kind == "fresh" else parent
+    start, end, found = weights(before), weights(tuned.adapter), weights(mixed.adapter)
+    bends = bends_between(before, tuned.adapter)
+    assert any(float(bend.abs().max()) > 1e-6 for bend in bends.values()) == (kind != "fresh")
     for name, value in found.items():
         wanted = (1 - share) * start[name] + share * end[name]
+        if name in bends:
+            wanted -= share * (1 - share) * bends[name]
         torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-5)
+
+
+def bends_between(before: Path | None, after: Path) -> dict[str, Tensor]:
+    """ΔB · ΔA at its scale, by the weight that it is added to; zero where the parent has no such row."""
+    old = {} if before is None else load_file(before / "adapter_model.safetensors")
+    new = load_file(after / "adapter_model.safetensors")
+    found = {}
+    for name, down in new.items():
+        if "lora_A" not in name:
+            continue
+        up = new[name.replace("lora_A", "lora_B")]
+        rows = old[name].shape[0] if old else 0
+        moved_down = down[:rows] - old[name] if old else down[:0]
+        moved_up = up[:, :rows] - old[name.replace("lora_A", "lora_B")] if old else up[:, :0]
+        weight = name.removeprefix("base_model.model.").replace(".lora_A", "")
+        found[weight] = 2 * moved_up @ moved_down  # alpha / rank is 2
+    return found
