@@ -114,8 +114,8 @@ _NOT_JUDGED = (
     "`adaptman suite register FILE --kind KIND`, then run `adaptman evaluate {}`"
 )
 _LOSES_ONLY = (
-    "\nit learned the update and lost too much: the same command with `--set interpolate=0.8` goes less far "
-    "from version {}, and trains nothing again"
+    "\nit learned the update and lost too much: the same command with `--set interpolate=0.8`, or less, goes "
+    "less far from version {}, and trains nothing again"
 )
 
 

@@ -134,7 +134,7 @@ class Recipe:
     one from the checkpoint under it, for this update alone; `full`: none, all weights are trained (choose a
     smaller `lr`), and the version is a checkpoint of its own."""
     interpolate: float = 1.0
-    """After training, weights this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
+    """After training, parameters this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     """The adapter."""
     replay: ReplayRecipe = field(default_factory=ReplayRecipe)

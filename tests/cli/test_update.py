@@ -111,8 +111,8 @@ def test_a_candidate_that_lost_too_much_is_moved_back(
     (terminal.folder / "policy.yaml").write_text("name: strict\nrules:\n  general: {floor: 1}\n")
     monkeypatch.setenv("ADAPTMAN_POLICY", "policy.yaml")
     assert terminal.ok(*update_words("run", "--set", "seed=1")).endswith(
-        "\nit learned the update and lost too much: the same command with `--set interpolate=0.8` goes "
-        "less far from version 1, and trains nothing again\n"
+        "\nit learned the update and lost too much: the same command with `--set interpolate=0.8`, or "
+        "less, goes less far from version 1, and trains nothing again\n"
     )
     moved = ("--set", "seed=1", "--set", "interpolate=0.8")
     assert terminal.ok(*update_words("plan", *moved)).endswith(
