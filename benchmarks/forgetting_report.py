@@ -10,7 +10,8 @@ R[i, j] is the score on update j's suite after update i, b_j that of the base, T
     kept = sum over j < T of R[T, j] / sum over j < T of R[j, j]
 
 Intervals are of 95 %, from 10,000 draws of the cases of each suite with replacement; two strategies are
-compared on the same cases. Where there are several seeds, a line is their mean.
+compared on the same cases. Where there are several seeds, a line is their mean. The default that the others
+are compared with is the one in the same place (steps, rate, precision), or else the only one that there is.
 """
 
 from __future__ import annotations
@@ -217,7 +218,8 @@ def interval(suites: Sequence[Sequence[float]], seed: int = 0) -> Interval:
 def summary(found: Sequence[Seeds]) -> str:
     """One line a strategy in its place."""
     default = {one.place: one for one in found if one.first.strategy == DEFAULT}
-    return _table([_named(one) | _figures(one, default.get(one.place)) for one in found])
+    only = next(iter(default.values())) if len(default) == 1 else None
+    return _table([_named(one) | _figures(one, default.get(one.place, only)) for one in found])
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
@@ -251,7 +253,7 @@ def _figures(one: Seeds, rival: Seeds | None) -> dict[str, str]:
         "drawn": f"{one.mean(Run.drawn):,.0f}",
         "CPU s": f"{one.mean(Run.seconds):,.0f}",
         "peak MB": f"{max(record['peak_memory_mb'] for run in one.runs for record in run.records):,}",
-        "BWT of the default in its place less this": (
+        "BWT of the default less this": (
             "" if rival is None or rival is one else str(rival.less(one) or "")
         ),
     }
