@@ -104,6 +104,10 @@ class Run:
             found.append([last[case] - own[case] for case in own])
         return found
 
+    def learned(self) -> list[list[float]]:
+        """For every update, each case's score right after it."""
+        return [list(self.after_own(update).values()) for update in self.updates]
+
     def flips(self) -> tuple[int, int]:
         """Cases of earlier updates that went right → wrong and wrong → right."""
         moved = [one for suite in self.lost() for one in suite]
@@ -167,14 +171,14 @@ class Seeds:
     def bwt(self) -> Interval:
         return interval([suite for run in self.runs for suite in run.lost()])
 
-    def less(self, other: Seeds) -> Interval | None:
-        """BWT of these less that of the others, on the same cases of the seeds that both have, if any."""
-        theirs = {run.seed: run.lost() for run in other.runs}
+    def less(self, other: Seeds, of: Callable[[Run], list[list[float]]]) -> Interval | None:
+        """The mean of these less that of the others, on the same cases of the seeds that both have, if any."""
+        theirs = {run.seed: of(run) for run in other.runs}
         pairs = [
             pair
             for run in self.runs
             if run.seed in theirs
-            for pair in zip(run.lost(), theirs[run.seed], strict=True)
+            for pair in zip(of(run), theirs[run.seed], strict=True)
         ]
         return interval([[a - b for a, b in zip(*pair, strict=True)] for pair in pairs]) if pairs else None
 
@@ -253,10 +257,13 @@ def _figures(one: Seeds, rival: Seeds | None) -> dict[str, str]:
         "drawn": f"{one.mean(Run.drawn):,.0f}",
         "CPU s": f"{one.mean(Run.seconds):,.0f}",
         "peak MB": f"{max(record['peak_memory_mb'] for run in one.runs for record in run.records):,}",
-        "BWT of the default less this": (
-            "" if rival is None or rival is one else str(rival.less(one) or "")
-        ),
+        "new of the default less this": _less(rival, one, Run.learned),
+        "BWT of the default less this": _less(rival, one, Run.lost),
     }
+
+
+def _less(rival: Seeds | None, one: Seeds, of: Callable[[Run], list[list[float]]]) -> str:
+    return "" if rival is None or rival is one else str(rival.less(one, of) or "")
 
 
 def by_update(found: Sequence[Seeds]) -> str:
