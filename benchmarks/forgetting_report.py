@@ -172,7 +172,7 @@ class Seeds:
         return interval([suite for run in self.runs for suite in run.lost()])
 
     def less(self, other: Seeds, of: Callable[[Run], list[list[float]]]) -> Interval | None:
-        """The mean of these less that of the others, on the same cases of the seeds that both have, if any."""
+        """The mean of these less that of the others, on the same cases of the seeds that both have."""
         theirs = {run.seed: of(run) for run in other.runs}
         pairs = [
             pair
