@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from adaptman.lifecycle.evaluate import Evaluation
 
 _WORST = 5
+# What a model did before an update, by the kind of the suite.
+_KNOWN_BEFORE = ("tools", "irrelevance", "general")
 
 
 def echo_evaluation(evaluation: Evaluation | None) -> None:
@@ -42,13 +44,17 @@ def echo_evaluation(evaluation: Evaluation | None) -> None:
 
 
 def loses_only(evaluation: Evaluation) -> bool:
-    """Whether the gate refuses for what was there before alone: the update itself was learned."""
+    """Whether the gate found the update learned, and refuses for what was there before alone."""
     if evaluation.decision is None:
         return False
     kinds = {item.suite: item.kind for item in evaluation.decision.evidence}
-    refused = [reason for reason in evaluation.decision.reasons if not reason.passed]
-    return bool(refused) and all(
-        reason.rule in ("margin", "floor") and kinds.get(reason.suite) != "target" for reason in refused
+    judged = [(kinds.get(one.suite), one.rule, one.passed) for one in evaluation.decision.reasons]
+    learned = any(kind == "target" and rule in ("gain", "floor") and ok for kind, rule, ok in judged)
+    lost = [(kind, rule) for kind, rule, ok in judged if not ok]
+    return (
+        learned
+        and bool(lost)
+        and all(rule in ("margin", "floor") and kind in _KNOWN_BEFORE for kind, rule in lost)
     )
 
 

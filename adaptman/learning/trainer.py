@@ -279,11 +279,13 @@ def moved_back(base: Path, parent_adapter: Path | None, tuned: Path, recipe: Rec
 
     Raises:
         ModelError: the weights cannot be loaded.
+        TrainingError: memory runs out.
         OSError: they cannot be written.
     """
-    if recipe.adapter == "full":
-        return _write_whole(models.load(tuned).model, base, parent_adapter, recipe, workdir)
-    return _write_between(parent_adapter, tuned, recipe, workdir)
+    with memory_told("while the weights are moved", "run it where both models fit into memory"):
+        if recipe.adapter == "full":
+            return _write_whole(models.load(tuned).model, base, parent_adapter, recipe, workdir)
+        return _write_between(parent_adapter, tuned, recipe, workdir)
 
 
 def _saved(

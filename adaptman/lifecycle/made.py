@@ -31,13 +31,18 @@ def standing_version(workspace: Workspace, plan: UpdatePlan) -> ModelVersion | N
 def trained_whole(workspace: Workspace, plan: UpdatePlan) -> ModelVersion | None:
     """The version whose weights `plan` ends in once they are moved back towards the parent's.
 
-    It was trained by the same plan with `interpolate` 1. None where there is none, or nothing is moved.
+    It was trained by the same plan with `interpolate` 1. None where there is none, or nothing is moved, or
+    its replay is not kept any more: a version that is made now has to name what is there.
     """
     if plan.recipe.interpolate == 1:
         return None
     whole = replace(plan, recipe=replace(plan.recipe, interpolate=1.0))
     found = standing_version(workspace, whole)
-    return found if found is not None and found.state != "training" else None
+    if found is None or found.state == "training":
+        return None
+    with workspace.registry.read() as reader:
+        replay = reader.replay_set(found.replay_set_id) if found.replay_set_id is not None else None
+        return None if replay is not None and replay.object_digest in reader.gone() else found
 
 
 def _is_made_by(reader: Reader, version: ModelVersion, plan: UpdatePlan, examples: str) -> bool:

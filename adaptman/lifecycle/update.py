@@ -103,7 +103,7 @@ def _make_candidate(
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         if plan.trained_as is not None:
-            return _move_back(workspace, plan, version, plan.trained_as, workdir)
+            return _move_back(workspace, plan, version, plan.trained_as, workdir, progress)
         reads = probe_of(workspace, version)
         replay = replay_of(workspace, plan, reads, workdir, progress)
         trained = train(workspace, plan, replay, workdir, progress)
@@ -221,7 +221,12 @@ def _record_candidate(
 
 
 def _move_back(
-    workspace: Workspace, plan: UpdatePlan, version: ModelVersion, whole: ModelVersion, workdir: Path
+    workspace: Workspace,
+    plan: UpdatePlan,
+    version: ModelVersion,
+    whole: ModelVersion,
+    workdir: Path,
+    progress: Progress,
 ) -> ModelVersion:
     """A candidate from the weights that `whole` was trained to, with the record of that training."""
     from adaptman.learning import trainer
@@ -229,8 +234,12 @@ def _move_back(
     tuned = _tuned_path(workspace, whole)
     base = engine.base_path(workspace, plan.parent)
     before = engine.adapter_path(workspace, plan.parent)
-    moved = trainer.moved_back(base, before, tuned, plan.recipe, workdir)
+    progress.start(f"moving back version {whole.number}", 1)
+    # A folder of its own: a training of this version that was killed may have left parts of an adapter.
+    moved = trainer.moved_back(base, before, tuned, plan.recipe, workdir / "moved")
     weights = _store_weights(workspace, plan, moved)
+    progress.advance(1)
+    progress.finish()
     return workspace.registry.write(
         lambda writer: writer.finish_training(
             version.id,

@@ -35,8 +35,8 @@ def deliver_trained(books: Books, store: ObjectStore, payload: Payload) -> dict[
     params = parameters(payload["recipe"] or payload["summary"])
     books.describe_run(run_id, params=params, tags=tag_values(trained_tags(payload)))
     books.log_inputs(run_id, _datasets(payload), [parent_model_id] if parent_model_id else [])
-    _replay(books, experiment_id, run_id, payload)
-    if payload["recipe"]:
+    if payload["recipe"] and _trained_as(payload) is None:  # moved back: those runs are the other version's
+        _replay(books, experiment_id, run_id, payload)
         _training(books, store, experiment_id, run_id, payload)
     with _weights(store, payload) as directory:
         model_id = books.logged_model(
@@ -91,7 +91,7 @@ def trained_tags(payload: Payload) -> dict[str, object]:
         **Version.of(payload).tags,
         "kind": _kind(payload),
         "parent": payload.get("parent"),
-        "trained_as": (payload.get("summary") or {}).get("trained_as"),
+        "trained_as": _trained_as(payload),
         "base_digest": payload["base_digest"],
         "adapter_digest": payload["adapter_digest"],
         "tool_schema": schema.get("number"),
@@ -101,6 +101,12 @@ def trained_tags(payload: Payload) -> dict[str, object]:
         "actor": payload.get("actor"),
         "made_by": f"adaptman {__version__}",
     }
+
+
+def _trained_as(payload: Payload) -> int | None:
+    """The version whose weights were moved back to make this one; None where it was trained itself."""
+    found: int | None = (payload.get("summary") or {}).get("trained_as")
+    return found
 
 
 def _kind(payload: Payload) -> str:
@@ -147,8 +153,7 @@ def _training(books: Books, store: ObjectStore, experiment_id: str, parent: str,
     version, end = Version.of(payload), milliseconds(payload["finished_at"])
     start = milliseconds(payload["started_at"])
     run_id = books.run(experiment_id, f"{version.key}/training", "training", start=start, parent=parent)
-    # A version's number is no figure.
-    summary = {name: value for name, value in (payload.get("summary") or {}).items() if name != "trained_as"}
+    summary = payload.get("summary") or {}
     params = {**words(summary, "summary"), **parameters(payload["recipe"])}
     books.describe_run(run_id, params=params, tags=tag_values({**version.tags, "kind": "training"}))
     books.log_inputs(run_id, _datasets(payload))

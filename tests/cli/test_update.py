@@ -107,8 +107,10 @@ def test_a_candidate_that_lost_too_much_is_moved_back(
     terminal: Terminal, updated: TinyLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The terminal says how, the plan says that nothing is trained, and the record what was moved."""
-    # Everything that the tiny model says is wrong: only what it was not taught may be refused.
-    (terminal.folder / "policy.yaml").write_text("name: strict\nrules:\n  general: {floor: 1}\n")
+    # Everything that the tiny model says is wrong, and a floor of 0 calls that learned.
+    (terminal.folder / "policy.yaml").write_text(
+        "name: strict\nrules:\n  general: {floor: 1}\n  target: {floor: 0}\n"
+    )
     monkeypatch.setenv("ADAPTMAN_POLICY", "policy.yaml")
     assert terminal.ok(*update_words("run", "--set", "seed=1")).endswith(
         "\nit learned the update and lost too much: the same command with `--set interpolate=0.8`, or "
@@ -127,7 +129,19 @@ def test_a_candidate_that_lost_too_much_is_moved_back(
 
 
 def test_what_was_not_learned_is_not_moved_back(terminal: Terminal, filled: TinyLine) -> None:
-    assert "interpolate" not in terminal.run(*update_words()).stdout
+    told = terminal.ok(*update_words())
+    assert told.startswith("version 2 is refused\n")
+    assert "interpolate" not in told
+
+
+def test_without_a_target_nothing_shows_that_it_was_learned(
+    terminal: Terminal, filled: TinyLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (terminal.folder / "policy.yaml").write_text("name: blind\nrules:\n  general: {floor: 1}\n")
+    monkeypatch.setenv("ADAPTMAN_POLICY", "policy.yaml")
+    told = terminal.ok(*update_words())
+    assert told.startswith("version 2 is refused\n")
+    assert "interpolate" not in told
 
 
 def test_a_plan_that_has_to_be_trained_before_it_is_moved(terminal: Terminal, filled: TinyLine) -> None:

@@ -110,7 +110,8 @@ def test_interpolation_is_that_of_the_parameters(
     before = None if kind == "fresh" else parent
     start, end, found = weights(before), weights(tuned.adapter), weights(mixed.adapter)
     bends = bends_between(before, tuned.adapter)
-    assert any(float(bend.abs().max()) > 1e-6 for bend in bends.values()) == (kind != "fresh")
+    # Large enough to be told from what the comparison lets pass.
+    assert any(float(bend.abs().max()) > 1e-3 for bend in bends.values()) == (kind != "fresh")
     for name, value in found.items():
         wanted = (1 - share) * start[name] + share * end[name]
         if name in bends:

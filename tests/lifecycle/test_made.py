@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from adaptman.errors import ArtifactError
@@ -103,6 +105,31 @@ def test_weights_that_are_gone_are_trained_again(updated: TinyLine) -> None:
     progress = Recorder()
     updated.update(interpolate="0.5", progress=progress)
     assert progress.phases[:2] == ["replay", "training"]
+
+
+def test_without_its_replay_it_is_trained_again(updated: TinyLine) -> None:
+    """What is made now names a replay set that is there."""
+    with updated.workspace.registry.read() as reader:
+        digest = reader.replay_set(updated.version().replay_set_id or 0).object_digest
+    gone = [Leaving(digest, 1, "refused for 30 days")]
+    updated.clock.forward(days=40)
+    updated.workspace.registry.write(lambda w: w.collect(gone, policy_name="p", policy_digest="d" * 64))
+    assert updated.plan(interpolate="0.5").trained_as is None
+
+
+def test_parts_of_a_killed_training_are_not_taken_along(updated: TinyLine) -> None:
+    other = updated.plan(interpolate="0.5")
+    with pytest.raises(Killed):
+        run_update(updated.workspace, replace(other, trained_as=None), progress=Recorder("training", 2))
+    left = updated.workspace.settings.home / "runs" / f"{other.model.name}-v{MOVED}" / "adapter"
+    left.mkdir()
+    (left / "README.md").write_text("half written")
+    run_update(updated.workspace, other)
+    assert set(updated.workspace.store.tree(updated.adapter(MOVED))) == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert reproduce_version(updated.workspace, MOVED).identical
 
 
 def test_damaged_weights_leave_no_trace(updated: TinyLine) -> None:
