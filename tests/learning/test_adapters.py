@@ -120,17 +120,14 @@ def test_interpolation_is_that_of_the_parameters(
 
 
 def bends_between(before: Path | None, after: Path) -> dict[str, Tensor]:
-    """ΔB · ΔA at its scale, by the weight that it is added to; zero where the parent has no such row."""
-    old = {} if before is None else load_file(before / "adapter_model.safetensors")
-    new = load_file(after / "adapter_model.safetensors")
+    """ΔB · ΔA at its scale, in the rows that the parent has, by the weight that it is added to."""
+    if before is None:
+        return {}
+    old, new = (load_file(folder / "adapter_model.safetensors") for folder in (before, after))
     found = {}
-    for name, down in new.items():
-        if "lora_A" not in name:
-            continue
-        up = new[name.replace("lora_A", "lora_B")]
-        rows = old[name].shape[0] if old else 0
-        moved_down = down[:rows] - old[name] if old else down[:0]
-        moved_up = up[:, :rows] - old[name.replace("lora_A", "lora_B")] if old else up[:, :0]
+    for name in [name for name in old if "lora_A" in name]:
+        up, rows = name.replace("lora_A", "lora_B"), len(old[name])
         weight = name.removeprefix("base_model.model.").replace(".lora_A", "")
-        found[weight] = 2 * moved_up @ moved_down  # alpha / rank is 2
+        # alpha / rank is 2.
+        found[weight] = 2 * (new[up][:, :rows] - old[up]) @ (new[name][:rows] - old[name])
     return found

@@ -11,7 +11,6 @@ from adaptman.lifecycle import engine
 from adaptman.lifecycle.reproduce import reproduce_version
 from adaptman.lifecycle.update import run_update
 from adaptman.lifecycle.versions import discard_version
-from registry.writer_objects import Leaving
 from tests.lifecycle.tiny_line import CANDIDATE, Killed, Recorder, TinyLine
 
 MOVED = CANDIDATE + 1
@@ -99,9 +98,7 @@ def test_what_was_discarded_is_trained_again(updated: TinyLine) -> None:
 
 
 def test_weights_that_are_gone_are_trained_again(updated: TinyLine) -> None:
-    gone = [Leaving(updated.adapter(), 1, "refused for 30 days")]
-    updated.clock.forward(days=40)
-    updated.workspace.registry.write(lambda w: w.collect(gone, policy_name="p", policy_digest="d" * 64))
+    updated.collect(updated.adapter())
     progress = Recorder()
     updated.update(interpolate="0.5", progress=progress)
     assert progress.phases[:2] == ["replay", "training"]
@@ -109,11 +106,7 @@ def test_weights_that_are_gone_are_trained_again(updated: TinyLine) -> None:
 
 def test_without_its_replay_it_is_trained_again(updated: TinyLine) -> None:
     """What is made now names a replay set that is there."""
-    with updated.workspace.registry.read() as reader:
-        digest = reader.replay_set(updated.version().replay_set_id or 0).object_digest
-    gone = [Leaving(digest, 1, "refused for 30 days")]
-    updated.clock.forward(days=40)
-    updated.workspace.registry.write(lambda w: w.collect(gone, policy_name="p", policy_digest="d" * 64))
+    updated.collect(updated.replay_digest())
     assert updated.plan(interpolate="0.5").trained_as is None
 
 
@@ -133,10 +126,8 @@ def test_parts_of_a_killed_training_are_not_taken_along(updated: TinyLine) -> No
 
 
 def test_damaged_weights_leave_no_trace(updated: TinyLine) -> None:
-    store, events = updated.workspace.store, updated.events()
-    path = store.path_of(store.tree(updated.adapter())["adapter_model.safetensors"].sha256)
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:-1])
+    events = updated.events()
+    updated.damage(updated.adapter(), "adapter_model.safetensors")
     with pytest.raises(ArtifactError, match="is damaged"):
         updated.update(interpolate="0.5")
     assert updated.events() == events

@@ -15,7 +15,6 @@ from adaptman.learning import models, trainer
 from adaptman.learning.models import WeightDifference, weight_difference
 from adaptman.lifecycle import reproduce
 from adaptman.lifecycle.reproduce import reproduce_version
-from registry.writer_objects import Leaving
 from tests.lifecycle.tiny_line import CANDIDATE, Recorder, TinyLine, tiny_lines
 
 
@@ -106,12 +105,7 @@ def test_another_replay(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_gc_has_removed_is_made_again(updated: TinyLine) -> None:
-    version = updated.version()
-    with updated.workspace.registry.read() as reader:
-        replay = reader.replay_set(version.replay_set_id or 0).object_digest
-    gone = [Leaving(digest, 1, "refused for 30 days") for digest in (updated.adapter(), replay)]
-    updated.clock.forward(days=40)
-    updated.workspace.registry.write(lambda w: w.collect(gone, policy_name="p", policy_digest="d" * 64))
+    updated.collect(updated.adapter(), updated.replay_digest())
     assert reproduce_version(updated.workspace, CANDIDATE).identical
 
 

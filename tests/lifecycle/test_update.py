@@ -192,16 +192,6 @@ def test_a_bug_is_no_failed_version(filled: TinyLine, monkeypatch: pytest.Monkey
     assert filled.adapter() == tiny_lines().digest
 
 
-def damage(line: TinyLine, tree: str, name: str) -> None:
-    """Flip one byte of a stored file."""
-    store = line.workspace.store
-    path = store.path_of(store.tree(tree)[name].sha256)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(data)
-
-
 def assert_refused_without_a_trace(line: TinyLine, schema: int) -> None:
     before = line.events()
     with pytest.raises(ArtifactError, match="is damaged"):
@@ -211,13 +201,13 @@ def assert_refused_without_a_trace(line: TinyLine, schema: int) -> None:
 
 
 def test_a_damaged_base(filled: TinyLine) -> None:
-    damage(filled, filled.version(1).base_digest, "model.safetensors")
+    filled.damage(filled.version(1).base_digest, "model.safetensors")
     assert_refused_without_a_trace(filled, 1)
 
 
 def test_a_damaged_adapter(updated: TinyLine) -> None:
     updated.second_tools()
-    damage(updated, updated.adapter(), "adapter_model.safetensors")
+    updated.damage(updated.adapter(), "adapter_model.safetensors")
     assert_refused_without_a_trace(updated, 2)
 
 

@@ -23,6 +23,7 @@ from adaptman.lifecycle.suites import register_suite
 from adaptman.lifecycle.update import Update, run_update
 from adaptman.lifecycle.workspace import Workspace
 from registry.tables import ModelVersion
+from registry.writer_objects import Leaving
 from tests.learning.tiny import make_tiny_checkpoint
 from tests.lifecycle.story import FIRST_TOOLS, SECOND_TOOLS, Clock, document, settings, suite_lines
 
@@ -186,6 +187,26 @@ class TinyLine:
         """The digest of a version's adapter."""
         with self.workspace.registry.read() as reader:
             return reader.adapter(self.version(number).adapter_id or 0).tree_digest
+
+    def replay_digest(self, number: int = CANDIDATE) -> str:
+        """The digest of the samples that a version was trained beside."""
+        with self.workspace.registry.read() as reader:
+            return reader.replay_set(self.version(number).replay_set_id or 0).object_digest
+
+    def collect(self, *digests: str) -> None:
+        """40 days later gc records that it has removed these objects; their files stay."""
+        gone = [Leaving(digest, 1, "refused for 30 days") for digest in digests]
+        self.clock.forward(days=40)
+        self.workspace.registry.write(lambda w: w.collect(gone, policy_name="p", policy_digest="d" * 64))
+
+    def damage(self, tree: str, name: str) -> None:
+        """Flip one byte of a stored file."""
+        store = self.workspace.store
+        path = store.path_of(store.tree(tree)[name].sha256)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(data)
 
     def events(self) -> list[str]:
         with self.workspace.registry.read() as reader:
