@@ -40,13 +40,14 @@ from forgetting_stream import STREAMS, Record, Stream, Update
 from adaptman.errors import TrainingError
 from adaptman.evaluation.runner import SuiteResult, run_suite
 from adaptman.evaluation.suites import Suite
-from adaptman.learning import capacity, earlier, models, replay, trainer
+from adaptman.learning import capacity, drawing, earlier, models, trainer
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import Recipe, ReplayRecipe
+from adaptman.learning.replay import ReplaySample, ReplaySet
 from adaptman.toolspec.formats import OutputFormat, output_format
 from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.questions import calls_of, makes_calls
@@ -154,11 +155,11 @@ class Asked:
             suite, answerer, self.fmt, max_new_tokens=most, clock=time.monotonic, on_done=lambda done: None
         )
 
-    def drift(self, samples: Sequence[replay.ReplaySample]) -> float:
+    def drift(self, samples: Sequence[ReplaySample]) -> float:
         """KL(base ‖ model) in nats per token, a lower bound by the base's 256 likeliest tokens."""
         return float(capacity.drift(self.loaded, samples).sum()) / sum(len(one.positions) for one in samples)
 
-    def taught(self, records: Sequence[Record]) -> list[replay.ReplaySample]:
+    def taught(self, records: Sequence[Record]) -> list[ReplaySample]:
         """Written answers with this model's own predictions of their tokens."""
         items = [self.renderer.answered(record["messages"], record["tools"]) for record in records]
         rows = [item.ids for item in items]
@@ -169,7 +170,7 @@ class Asked:
             for index, hidden in chain.from_iterable(predicting(read, rows, positions, budget=4096)):
                 found[index] = top_k_of(hidden @ head.T, _TEACHER_TOP)
         return [
-            replay.ReplaySample("exemplar", ids, where, found[at])
+            ReplaySample("exemplar", ids, where, found[at])
             for at, (ids, where) in enumerate(zip(rows, positions, strict=True))
         ]
 
@@ -213,7 +214,7 @@ def _sample_base(setting: Setting, seed: int) -> None:
     settings = ReplayRecipe(
         samples=_OLD_SAMPLES, max_tokens=_OLD_TOKENS, top_k=_TEACHER_TOP, free=1, chat=1, tools=0
     )
-    old = replay.generate(loaded, Asked(loaded, "hermes").renderer, settings, [], seed + 10_000)
+    old = drawing.generate(loaded, Asked(loaded, "hermes").renderer, settings, [], seed + 10_000)
     _keep(folder / "old.safetensors", old.samples)
 
 
@@ -221,9 +222,9 @@ def _base_folder(setting: Setting, seed: int) -> Path:
     return setting.work / f"base-{setting.stream_name}-{setting.examples}-{setting.cases}-seed{seed}"
 
 
-def _keep(path: Path, samples: Sequence[replay.ReplaySample]) -> None:
+def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(replay.ReplaySet(tuple(samples), {}).to_bytes())
+    temporary.write_bytes(ReplaySet(tuple(samples), {}).to_bytes())
     os.replace(temporary, path)
 
 
@@ -291,7 +292,7 @@ class _Stage:
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }  # fmt: skip
 
-    def _replay(self, fmt: OutputFormat) -> tuple[replay.ReplaySet | None, Recipe]:
+    def _replay(self, fmt: OutputFormat) -> tuple[ReplaySet | None, Recipe]:
         """What is replayed; nothing where a strategy finds nothing, whose place new examples take then."""
         if self.recipe.replay.kind == "none":
             return None, self.recipe
@@ -300,7 +301,7 @@ class _Stage:
         except TrainingError:
             return None, recipe_of(self.plan, has_replay=False)
 
-    def _drawn(self, fmt: OutputFormat) -> replay.ReplaySet:
+    def _drawn(self, fmt: OutputFormat) -> ReplaySet:
         recipe, seed = self.recipe.drawn, self.recipe.seed
         if recipe.kind == "exemplar":
             renderer = ChatRenderer(models.load_tokenizer(self.setting.base), fmt)
@@ -317,7 +318,7 @@ class _Stage:
         prompts = self._tool_prompts()
         # An update without tools leaves those that there are in force.
         shown = self.update.tools or [tool for prompt in prompts for tool in prompt.tools]
-        return replay.generate(loaded, renderer, recipe, prompts, seed, shown=shown, before=before)
+        return drawing.generate(loaded, renderer, recipe, prompts, seed, shown=shown, before=before)
 
     @property
     def written_now(self) -> str:
@@ -332,10 +333,10 @@ class _Stage:
         gone = {text for update in later for text in update.changed}
         return not any(canonical_json(tool) in gone for tool in tools)
 
-    def _tool_prompts(self) -> list[replay.ToolPrompt]:
+    def _tool_prompts(self) -> list[drawing.ToolPrompt]:
         """The earlier tools that are as they were."""
         return [
-            replay.ToolPrompt((tool,), partial(fits, document_from_openai([tool])), number)
+            drawing.ToolPrompt((tool,), partial(fits, document_from_openai([tool])), number)
             for number, update in self._earlier()
             for tool in update.tools
             if self._still_right(number, [tool])
@@ -366,7 +367,7 @@ class _Stage:
             scores = asked.scores(suites)
             folder = _base_folder(self.setting, self.plan.seed)
             drift = {
-                name: asked.drift(replay.ReplaySet.from_file(str(folder / f"{file}.safetensors")).samples)
+                name: asked.drift(ReplaySet.from_file(str(folder / f"{file}.safetensors")).samples)
                 for name, file in (("old", "old"), ("new", _slug(self.update.name)))
             }
         return {"scores": scores, "drift": drift, "asking": asking.told}

@@ -34,7 +34,7 @@ import torch
 from speed_setting import Setting, print_table, said, spread
 from turns import Side
 
-from adaptman.learning import adapters, models, replay
+from adaptman.learning import adapters, drawing, models
 from adaptman.learning.chat import Encoded
 from adaptman.learning.recipe import Recipe, ReplayRecipe
 from adaptman.learning.trainer import _Order, learning_rate
@@ -167,7 +167,7 @@ def replay_cost(bench: Bench, steps: int) -> str:
     rows, recipe = bench.setting.encoded(), without_replay(steps, 6)
     mixed = dataclasses.replace(recipe, batch_size=4, replay=ReplayRecipe(samples=4 * steps))
     loaded = models.load(bench.setting.base)
-    drawn = replay.generate(loaded, bench.setting.renderer, mixed.drawn, (), 0)
+    drawn = drawing.generate(loaded, bench.setting.renderer, mixed.drawn, (), 0)
     del loaded
     path = bench.logs / "replay.safetensors"
     path.write_bytes(drawn.to_bytes())

@@ -25,12 +25,13 @@ from torch import Tensor
 from adaptman.errors import ModelError
 from adaptman.learning import models, trainer
 from adaptman.learning.chat import ChatRenderer, Encoded
+from adaptman.learning.drawing import generate
 from adaptman.learning.likelihood import nll_of
 from adaptman.learning.losses import TopK, top_k_kl
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, predicting
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
-from adaptman.learning.replay import ReplaySample, ReplaySet, generate
+from adaptman.learning.replay import ReplaySample, ReplaySet
 
 Verdict = Literal["room", "tight", "saturated"]
 

@@ -24,9 +24,10 @@ from adaptman.toolspec.readers import document_from_openai
 from adaptman.toolspec.validate import fits, is_fitting_call
 
 if TYPE_CHECKING:
+    from adaptman.learning.drawing import ToolPrompt
     from adaptman.learning.earlier import EarlierExample
     from adaptman.learning.rendering import Rendering
-    from adaptman.learning.replay import ReplaySet, ToolPrompt
+    from adaptman.learning.replay import ReplaySet
 
 
 def replay_of(
@@ -68,7 +69,7 @@ def _key(workspace: Workspace, plan: UpdatePlan, reads: Rendering) -> str:
 
 def _own(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> ReplaySet:
     """Samples of the version that the update starts from."""
-    from adaptman.learning.replay import generate
+    from adaptman.learning.drawing import generate
 
     loaded = engine.load_version(workspace, plan.parent)
     recipe = plan.recipe.drawn
@@ -133,7 +134,7 @@ _SOURCES: dict[str, Callable[[Workspace, UpdatePlan, Progress], ReplaySet]] = {
 
 def _tool_prompts(workspace: Workspace, plan: UpdatePlan) -> list[ToolPrompt]:
     """One prompt for each earlier tool that stays as it is, with what makes a reply to it acceptable."""
-    from adaptman.learning.replay import ToolPrompt
+    from adaptman.learning.drawing import ToolPrompt
 
     if not plan.replayed_tools:
         return []

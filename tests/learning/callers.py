@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adaptman.learning.drawing import ToolPrompt
 from adaptman.learning.recipe import ReplayRecipe
-from adaptman.learning.replay import ToolPrompt
 from adaptman.toolspec.formats import OutputFormat, Reply, ToolCall
 
 RECIPE = ReplayRecipe(samples=12, max_tokens=10, top_k=6, free=1, chat=2, tools=1, irrelevant=1)

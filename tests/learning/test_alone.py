@@ -27,7 +27,7 @@ sys.meta_path[:] = map(Hiding, sys.meta_path)
 
 from pathlib import Path
 
-from adaptman.learning import answerer, models, replay, trainer
+from adaptman.learning import answerer, drawing, models, trainer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.recipe import Recipe
 from adaptman.toolspec.formats import output_format
@@ -36,7 +36,7 @@ base, workdir = map(Path, sys.argv[1:])
 loaded = models.load(base)
 renderer = ChatRenderer(loaded.tokenizer, output_format("hermes"))
 recipe = Recipe().with_settings({"steps": "2", "replay.samples": "3", "replay.max_tokens": "4"})
-drawn = replay.generate(loaded, renderer, recipe.replay, (), recipe.seed)
+drawn = drawing.generate(loaded, renderer, recipe.replay, (), recipe.seed)
 messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "yes"}]
 trained = trainer.train(base, None, [renderer.answered(messages, ())], drawn, recipe, workdir)
 print(len(trained.curves["train/new_loss"]), HIDDEN & set(sys.modules))

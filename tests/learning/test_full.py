@@ -12,9 +12,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adaptman.learning import models
 from adaptman.learning.chat import ChatRenderer, Encoded
+from adaptman.learning.drawing import generate
 from adaptman.learning.models import largest_difference, logits_of
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
-from adaptman.learning.replay import ReplaySet, generate
+from adaptman.learning.replay import ReplaySet
 from adaptman.learning.trainer import StepMetrics, Trained, train
 from tests.learning.test_trainer import (
     KilledError,

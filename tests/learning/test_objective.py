@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from adaptman.errors import TrainingError
 from adaptman.learning.chat import ChatRenderer, Encoded
+from adaptman.learning.drawing import generate
 from adaptman.learning.losses import cross_entropy, live_kl, top_entropy
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import Recipe
-from adaptman.learning.replay import ReplaySet, generate
+from adaptman.learning.replay import ReplaySet
 from adaptman.learning.trainer import StepMetrics, train
 from tests.learning.test_trainer import RECIPE, encode, padded_logits, plain_model, plain_replay_loss
 

@@ -14,14 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from adaptman.errors import ModelError, TrainingError
 from adaptman.learning.chat import ChatRenderer
+from adaptman.learning.drawing import generate, quotas
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
-from adaptman.learning.replay import (
-    ReplaySet,
-    generate,
-    quotas,
-)
+from adaptman.learning.replay import ReplaySet
 from tests.learning.callers import RECIPE, TOOLS, tool_prompts
 from tests.learning.tiny import CHATML, END, START, tiny_model, tiny_tokenizer
 

@@ -12,8 +12,9 @@ import pytest
 
 from adaptman.errors import ToolDocumentError, TrainingError
 from adaptman.learning.chat import ChatRenderer
+from adaptman.learning.drawing import ToolPrompt, generate, in_turns
 from adaptman.learning.models import LoadedModel
-from adaptman.learning.replay import ReplaySample, ReplaySet, ToolPrompt, generate, in_turns
+from adaptman.learning.replay import ReplaySample, ReplaySet
 from adaptman.toolspec.formats import Reply, ToolCall
 from tests.learning.callers import RECIPE, TOOLS, AnyText, LongText, tool_prompts
 from tests.learning.tiny import END, START

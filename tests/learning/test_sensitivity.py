@@ -8,9 +8,10 @@ from torch.nn.functional import cross_entropy
 
 from adaptman.learning import sensitivity
 from adaptman.learning.chat import ChatRenderer
+from adaptman.learning.drawing import generate
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import ReplayRecipe
-from adaptman.learning.replay import ReplaySample, generate
+from adaptman.learning.replay import ReplaySample
 
 
 @pytest.fixture(scope="module")

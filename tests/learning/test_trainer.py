@@ -21,9 +21,10 @@ from adaptman.errors import TrainingError
 from adaptman.learning import models, objective
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer, Encoded
+from adaptman.learning.drawing import generate
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
-from adaptman.learning.replay import ReplaySample, ReplaySet, generate
+from adaptman.learning.replay import ReplaySample, ReplaySet
 from adaptman.learning.trainer import StepMetrics, Trained, learning_rate, train
 
 RECIPE = Recipe(
