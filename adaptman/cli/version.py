@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from adaptman.lifecycle.versions import Judgement, NamedRun, VersionDetails, VersionLine
     from registry.tables import Signature
 
+_NAMED = 5
 NUMBER = click.argument("number", type=click.IntRange(min=1), metavar="N")
 
 
@@ -313,6 +315,7 @@ def _ingredients(details: VersionDetails, *, short: bool) -> list[tuple[str, str
         ("recipe", digest(details.row.recipe_digest) if details.row.recipe_digest else ""),
         ("examples", f"{examples.count}, {digest(examples.object_digest)}" if examples else ""),
         ("replay", _replay_words(details, digest(replay.object_digest)) if replay else ""),
+        ("calls held", _covered_words(replay.report.get("tools", {})) if replay else ""),
     ]
 
 
@@ -334,6 +337,16 @@ def _replay_words(details: VersionDetails, digest: str) -> str:
     assert details.replay is not None
     teacher = f", written by version {details.replay_teacher}" if details.replay_teacher else ""
     return f"{details.replay.count} samples, {details.replay.tokens} tokens, {digest}{teacher}"
+
+
+def _covered_words(tools: Mapping[str, int]) -> str:
+    """Of how many earlier tools calls were replayed, and of which none; "" where none were to be."""
+    if not tools:
+        return ""
+    missed = [name for name, count in tools.items() if not count]
+    text = f"of {len(tools) - len(missed)} of {len(tools)} earlier tools"
+    more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
+    return f"{text}, none of {', '.join(missed[:_NAMED])}{more}" if missed else text
 
 
 def _verdict(one: Judgement) -> str:

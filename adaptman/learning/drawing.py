@@ -74,18 +74,21 @@ def generate(
     with memory_told("while drawing replay", "draw shorter samples: `--set replay.max_tokens=…`"):
         drafts = writer.drafts(wanted, tool_prompts, shown, seed)
         written = writer.decode([draft.row for draft in drafts], recipe.top_k, _counted(drafts, on_done))
-    kept: dict[Source, list[ReplaySample]] = {source: [] for source in wanted}
-    for draft, stretches in zip(drafts, written, strict=True):
-        if draft.accepts(stretches):
-            kept[draft.source].append(writer.sample(draft, stretches))
-    samples = [sample for source in wanted for sample in kept[source][: wanted[source]]]
-    if not samples:
+    right = [pair for pair in zip(drafts, written, strict=True) if pair[0].accepts(pair[1])]
+    kept = [pair for source in wanted for pair in islice(_of(source, right), wanted[source])]
+    if not kept:
         raise TrainingError(
             "the model generated nothing that could be replayed", hint="raise `replay.samples`"
         )
-    judged = [draft.source for draft in drafts if draft.source not in ("free", "chat")]
-    told = report(samples, renderer, attempted=len(judged), valid=sum(len(kept[one]) for one in set(judged)))
-    return ReplaySet(tuple(samples), told)
+    samples = tuple(writer.sample(*pair) for pair in kept)
+    told = report(
+        samples,
+        renderer,
+        attempted=sum(draft.is_judged for draft in drafts),
+        valid=sum(draft.is_judged for draft, _ in right),
+        tools=_covered(tool_prompts, [draft for draft, _ in kept]),
+    )
+    return ReplaySet(samples, told)
 
 
 def quotas(
@@ -118,6 +121,29 @@ class _Draft(NamedTuple):
     accepts: Callable[[Sequence[Continuation]], bool] = lambda written: True
     tools: Sequence[Mapping[str, Any]] = ()
     begin: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether what was written may have to be dropped."""
+        return self.source not in ("free", "chat")
+
+
+_Tried = tuple[_Draft, Sequence[Continuation]]
+
+
+def _of(source: Source, tried: Sequence[_Tried]) -> Iterator[_Tried]:
+    return (pair for pair in tried if pair[0].source == source)
+
+
+def _covered(prompts: Sequence[ToolPrompt], kept: Sequence[_Draft]) -> dict[str, int]:
+    """How many samples are calls that each tool was asked for."""
+    counts = Counter(_asked_tool(draft.tools) for draft in kept if draft.source in _UNDER_TOOLS)
+    return {name: counts[name] for name in sorted({_asked_tool(prompt.tools) for prompt in prompts})}
+
+
+def _asked_tool(tools: Sequence[Mapping[str, Any]]) -> str:
+    """The first of those that are shown is what a request is for."""
+    return str(tools[0].get("function", tools[0])["name"])
 
 
 class _Writer:

@@ -7,6 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -100,11 +101,18 @@ def _samples(values: Mapping[str, Tensor]) -> tuple[ReplaySample, ...]:
 
 
 def report(
-    samples: Sequence[ReplaySample], renderer: ChatRenderer, *, attempted: int, valid: int
+    samples: Sequence[ReplaySample],
+    renderer: ChatRenderer,
+    *,
+    attempted: int,
+    valid: int,
+    tools: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Quality of the samples: size, diversity, degenerate loops, likelihood under the teacher, validity.
+    """Quality of the samples: size, diversity, degenerate loops, likelihood under the teacher, validity,
+    coverage.
 
-    `attempted` replies had to be acceptable, and `valid` ones were.
+    `attempted` replies had to be acceptable, and `valid` ones were; `tools` counts the samples with a call of
+    each earlier tool that was to be called, 0 where there is none.
     """
     generated = [[sample.ids[i] for i in sample.positions.tolist()] for sample in samples]
     text = "\n".join(renderer.tokenizer.decode(ids) for ids in generated)  # type: ignore[misc]
@@ -121,6 +129,7 @@ def report(
         "teacher_nll": round(_teacher_nll(samples), 4),
         "attempted": attempted,
         "valid": valid,
+        "tools": dict(tools),
     }
 
 

@@ -267,6 +267,7 @@ def _replay_dict(one: VersionDetails) -> dict[str, Any] | None:
         "count": row.count,
         "tokens": row.tokens,
         "teacher": one.replay_teacher,
+        "report": row.report,
     }
 
 

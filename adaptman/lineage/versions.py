@@ -139,13 +139,23 @@ def _replay(books: Books, experiment_id: str, parent: str, payload: Payload) -> 
     version, end = Version.of(payload), milliseconds(payload["finished_at"])
     start = milliseconds(payload["started_at"])
     run_id = books.run(experiment_id, f"{version.key}/replay", "replay", start=start, parent=parent)
-    report = {"count": replay["count"], "tokens": replay["tokens"], **(replay.get("report") or {})}
+    report = _in_figures(
+        {"count": replay["count"], "tokens": replay["tokens"], **(replay.get("report") or {})}
+    )
     tags = tag_values({**version.tags, "kind": "replay", "replay_digest": replay["digest"]})
     books.describe_run(run_id, params=words(report), tags=tags)
     books.log_metrics(run_id, _metrics(numbers(report), end))
     books.log_inputs(run_id, [DataSet("replay", replay["digest"], replay["count"], "replay").as_input()])
     books.client.log_dict(run_id, dict(replay), "replay_report.json")
     books.finish(run_id, end)
+
+
+def _in_figures(report: dict[str, Any]) -> dict[str, Any]:
+    """Of hundreds of tools, how many there are and of how many calls are replayed; the file names them."""
+    tools = report.get("tools")
+    if tools is None:
+        return report
+    return {**report, "tools": len(tools), "tools_held": sum(map(bool, tools.values()))}
 
 
 def _training(books: Books, store: ObjectStore, experiment_id: str, parent: str, payload: Payload) -> None:

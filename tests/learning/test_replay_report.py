@@ -31,6 +31,7 @@ def test_the_report_tells_loops_from_text(renderer: ChatRenderer) -> None:
         renderer,
         attempted=4,
         valid=1,
+        tools={"a": 1, "b": 0},
     )
     text = (
         renderer.tokenizer.decode([5] * 20) + "\n" + renderer.tokenizer.decode(list(range(30, 50)))
@@ -47,6 +48,7 @@ def test_the_report_tells_loops_from_text(renderer: ChatRenderer) -> None:
         "teacher_nll": 1.0,
         "attempted": 4,
         "valid": 1,
+        "tools": {"a": 1, "b": 0},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -44,6 +45,21 @@ def test_replies_that_are_not_accepted_are_dropped_and_counted(
     assert found.report["attempted"] == 8
     assert found.report["valid"] == 2
     assert found.report["by_source"] == {"chat": 2, "tools": 2}
+
+
+def test_the_report_tells_of_which_tools_calls_are_replayed(
+    loaded: LoadedModel, renderer: ChatRenderer, before: ChatRenderer
+) -> None:
+    """Those that are among the samples: of a call too many nothing is replayed."""
+    prompts = [ToolPrompt(TOOLS[at:] + TOOLS[:at], lambda call, at=at: at != 1, at) for at in range(3)]
+    recipe = replace(UNDER_TOOLS, samples=3)
+    for format_before in (None, before):
+        writer = renderer if format_before else before
+        found = generate(loaded, writer, recipe, prompts, 0, before=format_before)
+        shown = Counter(re.search("do ([abc])", request_of(loaded, one)).group(1) for one in found.samples)
+        assert found.report["tools"] == {"a": shown["a"], "b": 0, "c": shown["c"]}
+        assert found.report["valid"] >= len(found.samples) == shown["a"] + shown["c"] > 0
+    assert generate(loaded, before, RECIPE, (), 0).report["tools"] == {}
 
 
 def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, before: ChatRenderer) -> None:

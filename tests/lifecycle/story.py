@@ -235,7 +235,7 @@ class Story:
             object_digest=f"{version.number}a" * 32,
             count=96,
             tokens=5120,
-            report={"distinct_2": 0.83},
+            report={"distinct_2": 0.83, "tools": {"read_mail": 0, "send_mail": 7}},
             teacher_version_id=version.parent_id,
         )
         return made.id

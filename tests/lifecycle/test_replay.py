@@ -81,6 +81,14 @@ def test_synthesized_replies_are_judged_in_the_new_format(second: TinyLine) -> N
     assert not one.valid(pythonic.render([ToolCall("send_mail", {"who": "ada@lab"})]))
 
 
+def test_tools_of_which_no_call_is_replayed_are_on_record(second: TinyLine) -> None:
+    """A model of random weights never calls one."""
+    done = second.update(2)
+    assert done.version.replay_set_id is not None
+    with second.workspace.registry.read() as reader:
+        assert reader.replay_set(done.version.replay_set_id).report["tools"] == {"send_mail": 0}
+
+
 def test_requests_that_no_tool_fits_are_replayed_from_the_first_update_on(tmp_path: Path) -> None:
     line = TinyLine.copy(tiny_lines().filled, tmp_path)
     done = line.update(1, replay__free="0", replay__chat="0")

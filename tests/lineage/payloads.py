@@ -67,7 +67,8 @@ def trained(number: int, *, adapter: str, curves: str, replay: bool = True) -> R
 
 
 def _replay() -> dict[str, Any]:
-    report = {"kept": 90, "rejected": {"too_short": 10}, "temperature": 1.0, "teacher": "v1"}
+    report: dict[str, Any] = {"kept": 90, "rejected": {"too_short": 10}, "temperature": 1.0, "teacher": "v1"}
+    report["tools"] = {"read_mail": 0, "send_mail": 3}
     return {"digest": REPLAY_DIGEST, "count": 90, "tokens": 4_000, "report": report}
 
 

@@ -110,6 +110,10 @@ def test_the_replay_report_is_there_as_figures_and_as_a_file(told: dict[str, Any
     figures = {name: value for name, _, _, value in run["metrics"]}
     assert figures["rejected.too_short"] == "10.0"
     assert figures["tokens"] == "4000.0"
+    assert {name: value for name, value in figures.items() if name.startswith("tools")} == {
+        "tools": "2.0",
+        "tools_held": "1.0",
+    }
     assert run["params"] == {"teacher": "v1"}
     assert run["files"] == ["replay_report.json"]
 
