@@ -3,8 +3,9 @@
 Five updates, each of which a team would register. `alike`: new tools; tools to choose between; a changed
 schema (rename, newly required, enum narrowed); several calls at once; another output format. All of them
 teach calls. In `unlike` two of five do not: new tools; several calls at once; the changed schema; requests
-that no tool fits, declined; and dates written in one form, with no tool in sight. On a third, `choosing`,
-what replay is drawn under was chosen; nothing is reported of it, and the other two have none of its requests.
+that no tool fits, declined; and dates written in one form, with no tool in sight. On two more,
+`choosing` and `own`, what replay is drawn under was chosen; nothing is reported of them, and the other two
+have none of their requests.
 
 Requests are BFCL's (`simple_python`, `multiple`, `parallel`, `irrelevance`), from the wheel `bfcl-eval`,
 and those of the demo's changed tools; dates are generated. Of the demo, on which the default recipe was
@@ -125,7 +126,39 @@ def choosing(*, examples: int, cases: int, seed: int) -> Stream:
     return Stream(updates, general_suite(), irrelevance)
 
 
-STREAMS = {"alike": alike, "unlike": unlike, "choosing": choosing}
+def own(*, examples: int, cases: int, seed: int) -> Stream:
+    """Tools with an example each, which the held-out cases ask for again, as a team's do; several calls at
+    once; and requests that no tool fits. Only the last are in another stream, in `choosing`.
+
+    Each tool is shown alone, as BFCL's `live_multiple` calls it.
+    """
+    unfit = _category("live_irrelevance")
+    tools = _asked_often(examples, 1 + cases // examples)
+    taught, asked = [rows[0] for rows in tools], [row for rows in tools for row in rows[1:]]
+    updates = (
+        _update("new tools", "hermes", [_example(row) for row in taught], asked),
+        _split(_category("parallel")[64:128], 32, random.Random(f"own-parallel/{seed}"), "parallel calls"),
+        _declining(unfit[:64], 32, random.Random(f"own/{seed}"), "There is no tool here that can do that."),
+    )
+    return Stream(updates, general_suite(), _suite("irrelevance", SuiteKind.IRRELEVANCE, unfit[64:96]))
+
+
+def _asked_often(count: int, requests: int) -> list[list[Record]]:
+    """The shortest tools with three requests or more, so many requests of each, the shortest first."""
+    found: dict[str, list[Record]] = {}
+    for row in _category("live_multiple"):
+        called = {call["name"] for call in row["accept"]}
+        shown = [tool for tool in row["tools"] if tool["function"]["name"] in called]
+        if len(row["accept"]) == len(shown) == 1:
+            found.setdefault(canonical_json(shown[0]), []).append({**row, "tools": shown})
+    chosen: dict[str, list[Record]] = {}
+    for text, rows in sorted(found.items(), key=lambda item: (len(item[0]), item[0])):
+        if len(rows) >= 3:
+            chosen.setdefault(json.loads(text)["function"]["name"], rows[:requests])
+    return list(chosen.values())[:count]
+
+
+STREAMS = {"alike": alike, "unlike": unlike, "choosing": choosing, "own": own}
 
 
 def _unused_simple(count: int) -> list[Record]:

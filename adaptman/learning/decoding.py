@@ -36,21 +36,22 @@ class DecodeSettings:
     batch_size: int = 128
     """Rows decoded together."""
     sample: bool = False
-    """False: the most likely token; True: drawn at temperature 1 from the whole distribution."""
+    """False: the most likely token; True: drawn from the whole distribution, at the row's temperature."""
     top_k: int = 0
-    """Teacher entries kept for each new token; 0 keeps none."""
+    """Teacher entries kept for each new token, at temperature 1; 0 keeps none."""
 
 
 class Row(NamedTuple):
     """What is to be continued: first a stretch of at most `limits[0]` tokens, and so on for each limit.
 
     Between stretches the tokens of `bridge` are put in, without the first of them where the model wrote that
-    one itself at the end of its stretch.
+    one itself at the end of its stretch. `temperature` is for rows that are sampled.
     """
 
     prompt: Sequence[int]
     limits: tuple[int, ...]
     bridge: tuple[int, ...] = ()
+    temperature: float = 1.0
 
     @property
     def longest(self) -> int:
@@ -118,6 +119,7 @@ class _Writer:
         )
         # One number for each token to come, so that chance does not depend on who is decoded together.
         self._chance = None
+        self._temperature_N = torch.tensor([row.temperature for row in rows])
         if settings.sample:
             device = generator.device if generator else None
             shape = (len(rows), most)
@@ -169,6 +171,7 @@ class _Writer:
         if self._chance is None:
             return scores_BV.argmax(-1)
         chance_B = torch.stack([self._chance[row, self._written(row)] for row in rows])
+        scores_BV = _tempered(scores_BV, self._temperature_N[list(rows)].to(scores_BV.device))
         summed_BV = scores_BV.exp().cumsum(-1, dtype=torch.float64)
         wanted_B1 = chance_B.to(summed_BV.device)[:, None] * summed_BV[:, -1:]
         found_B = torch.searchsorted(summed_BV, wanted_B1, right=True)[:, 0]
@@ -193,6 +196,15 @@ class _Writer:
             return None
         teachers = self._teachers
         return TopK(teachers.ids_TK[row, part].clone(), teachers.log_probs_TK[row, part].clone())
+
+
+def _tempered(log_probs_BV: Tensor, temperature_B: Tensor) -> Tensor:
+    """Log-probabilities at each row's temperature, but for a constant; at 1 they are as they were."""
+    tempered_B = temperature_B != 1
+    if not tempered_B.any():
+        return log_probs_BV
+    most_B1 = log_probs_BV.amax(-1, keepdim=True) * tempered_B[:, None]
+    return (log_probs_BV - most_B1) / temperature_B[:, None]
 
 
 def _decode_in_slots(

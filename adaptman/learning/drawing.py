@@ -1,6 +1,7 @@
 """Draws the samples that replay is made of: what the version that an update starts from says of itself.
 
-The distribution is the model's own at temperature 1 without truncation (Marek et al., arXiv 2605.26097).
+The distribution is the model's own at temperature 1 without truncation (Marek et al., arXiv 2605.26097), but
+under tools, where a small model that is drawn so writes few valid calls, at the temperature of the recipe.
 Nothing of earlier training sets is stored: a sample begins from the beginning-of-sequence token, from the
 header of a user turn, or under the tools of an earlier document. Two more sources know what an update does:
 requests that no tool fits, which are to be answered in words as before; and, where calls are written
@@ -162,9 +163,10 @@ class _Writer:
     ) -> None:
         self._loaded, self._renderer, self._before, self._generator = loaded, renderer, before, generator
         self._most, self._half = recipe.max_tokens, max(1, recipe.max_tokens // 2)
+        self._temperature = recipe.tools_temperature
 
     def decode(self, rows: Sequence[Row], top_k: int, on_done: OnDone) -> list[list[Continuation]]:
-        """What the model makes of the rows, at temperature 1."""
+        """What the model makes of the rows."""
         settings = DecodeSettings(self._loaded.stop_ids, sample=True, top_k=top_k)
         return decode(self._loaded.model, rows, settings, generator=self._generator, on_done=on_done)
 
@@ -246,6 +248,7 @@ class _Writer:
         row = self._turn(self._before, prompt.tools, 2 * self._most, begin)
         if begin and alone:
             row = Row((*row.prompt, *row.bridge), row.limits[1:])
+        row = row._replace(temperature=self._temperature)
         return _Draft(source, row, accepts, prompt.tools, begin)
 
     def _is_right(self, reply: Continuation, prompt: ToolPrompt) -> bool:

@@ -38,6 +38,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "replay.free": (0, _FINITE),
     "replay.chat": (0, _FINITE),
     "replay.tools": (0, _FINITE),
+    "replay.tools_temperature": (0, _FINITE),
     "replay.irrelevant": (0, _FINITE),
 }
 
@@ -91,6 +92,9 @@ class ReplayRecipe:
     tools: float = 3.0
     """Weight of samples under earlier tool documents, for tools that the update leaves unchanged. Where it
     changes the output format, their calls are rewritten in it and learned as new examples are."""
+    tools_temperature: float = 0.5
+    """Of the samples under earlier tools; the others are drawn at 1 (the paper's). At 1 a small model's
+    requests and calls are more often nonsense, and dropped; what it is held to is its own at 1 everywhere."""
     irrelevant: float = 2.0
     """Weight of requests that no tool fits, made without tools, then answered in words under one of them."""
 
@@ -163,6 +167,8 @@ class Recipe:
                 "recipe: `replay.samples`, `batch_size`, `max_tokens` and `top_k` must be at least 1",
                 hint="train without replay with `replay.kind=none`",
             )
+        if not replay.tools_temperature > 0:
+            raise TrainingError("recipe: `replay.tools_temperature` must be above 0")
         if replay.kind == "self" and not replay.free + replay.chat + replay.tools + replay.irrelevant > 0:
             raise TrainingError(
                 "recipe: the weights `replay.free`, `chat`, `tools` and `irrelevant` are all 0"
@@ -206,12 +212,14 @@ class Recipe:
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> Recipe:
-        """The recipe of a version on record: a source of replay that there was not at its time gives nothing.
+        """The recipe of a version on record: a source of replay that there was not at its time gives nothing,
+        and samples were drawn at temperature 1.
 
         Raises:
             TrainingError: a key that no recipe has, or a value of another type.
         """
-        return cls.from_dict({**values, "replay": {"irrelevant": 0.0, **values.get("replay", {})}})
+        unknown_then = {"irrelevant": 0.0, "tools_temperature": 1.0}
+        return cls.from_dict({**values, "replay": {**unknown_then, **values.get("replay", {})}})
 
     def with_settings(self, settings: Mapping[str, str]) -> Recipe:
         """The recipe with dotted settings replaced, such as `{"replay.coeff": "3"}`.

@@ -82,14 +82,19 @@ def test_no_prompts_no_rows(loaded: LoadedModel) -> None:
     assert decode(loaded.model, [], DecodeSettings(())) == []
 
 
-def test_samples_follow_the_models_distribution(loaded: LoadedModel) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
+def test_samples_follow_the_models_distribution(loaded: LoadedModel, temperature: float) -> None:
     """Pearson's chi-square of 6,000 tokens after one prompt; those expected < 20 times are one class."""
     prompt, draws = [84, 82], 6000
     settings = DecodeSettings((), batch_size=draws, sample=True)
-    rows = continued(loaded, [prompt] * draws, 1, settings, generator=torch.Generator().manual_seed(0))
+    rows = [Row(prompt, (1,), temperature=temperature)] * draws
+    found = decode(loaded.model, rows, settings, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected_V = loaded.model(torch.tensor([prompt])).logits[0, -1].softmax(-1) * draws
-    observed_V = torch.bincount(torch.tensor(ids_of(rows))[:, 0], minlength=len(expected_V))
+        logits_V = loaded.model(torch.tensor([prompt])).logits[0, -1]
+    expected_V = (logits_V / temperature).softmax(-1) * draws
+    observed_V = torch.bincount(
+        torch.tensor([stretch.ids for (stretch,) in found])[:, 0], minlength=len(expected_V)
+    )
     often = expected_V >= 20
     expected = torch.cat([expected_V[often], expected_V[~often].sum()[None]])
     observed = torch.cat([observed_V[often], observed_V[~often].sum()[None]])
@@ -98,6 +103,27 @@ def test_samples_follow_the_models_distribution(loaded: LoadedModel) -> None:
     assert freedom > 30
     # Mean and standard deviation of chi-square are n and √(2n).
     assert abs(statistic - freedom) < 4 * (2 * freedom) ** 0.5
+
+
+def test_the_colder_the_likelier_and_the_teacher_stays_warm(loaded: LoadedModel) -> None:
+    """Near 0 the most likely token is chosen, beside rows that are drawn as they would be without it; the
+    teacher's log-probabilities are those at 1."""
+    prompts = random_prompts(6)
+    settings = DecodeSettings((), sample=True, top_k=5)
+
+    def drawn(temperatures: Sequence[float]) -> list[Continuation]:
+        rows = [Row(one, (8,), temperature=two) for one, two in zip(prompts, temperatures, strict=True)]
+        found = decode(loaded.model, rows, settings, generator=torch.Generator().manual_seed(0))
+        return [stretch for (stretch,) in found]
+
+    warm, mixed = drawn([1.0] * 6), drawn([1.0, 1e-4] * 3)
+    assert [one.ids for one in mixed[::2]] == [one.ids for one in warm[::2]]
+    greedy = decode(loaded.model, [Row(one, (8,)) for one in prompts], DecodeSettings((), top_k=5))
+    for (one,), other in zip(greedy[1::2], mixed[1::2], strict=True):
+        assert one.ids == other.ids
+        assert one.teacher is not None
+        assert other.teacher is not None
+        torch.testing.assert_close(one.teacher.log_probs_TK, other.teacher.log_probs_TK)
 
 
 def test_samples_repeat_with_their_seed(loaded: LoadedModel) -> None:

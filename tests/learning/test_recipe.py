@@ -121,10 +121,14 @@ def test_the_hint_names_the_settings() -> None:
 def test_a_recipe_on_record_replays_what_it_did() -> None:
     told = Recipe().to_dict()
     assert Recipe.recorded(told) == Recipe()
-    del told["replay"]["irrelevant"]
-    assert Recipe.recorded(told) == dataclasses.replace(
-        Recipe(), replay=dataclasses.replace(Recipe().replay, irrelevant=0.0)
-    )
+    del told["replay"]["irrelevant"], told["replay"]["tools_temperature"]
+    then = dataclasses.replace(Recipe().replay, irrelevant=0.0, tools_temperature=1.0)
+    assert Recipe.recorded(told) == dataclasses.replace(Recipe(), replay=then)
+
+
+def test_a_temperature_is_above_zero() -> None:
+    with pytest.raises(TrainingError, match="tools_temperature` must be above 0"):
+        Recipe().with_settings({"replay.tools_temperature": "0"})
 
 
 def test_replay_from_nowhere_is_refused() -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import torch
 
 from adaptman.errors import ToolDocumentError, TrainingError
 from adaptman.learning.chat import ChatRenderer
@@ -60,6 +61,30 @@ def test_the_report_tells_of_which_tools_calls_are_replayed(
         assert found.report["tools"] == {"a": shown["a"], "b": 0, "c": shown["c"]}
         assert found.report["valid"] >= len(found.samples) == shown["a"] + shown["c"] > 0
     assert generate(loaded, before, RECIPE, (), 0).report["tools"] == {}
+
+
+def test_what_is_under_tools_has_a_temperature_of_its_own(loaded: LoadedModel, before: ChatRenderer) -> None:
+    """Near 0 each token is the likeliest, and the teacher that of a pass at 1; all else is as it was."""
+    described = {"type": "function", "function": {"name": "a", "description": "Find the sum"}}
+    prompts = [ToolPrompt((described,), lambda call: True)]
+    recipe = replace(RECIPE, samples=80, free=1, chat=1, tools=6, irrelevant=0)
+    cold, warm = (
+        generate(loaded, before, replace(recipe, tools_temperature=temperature), prompts, 0)
+        for temperature in (1e-4, 1.0)
+    )
+    for one, other in zip(cold.samples[:20], warm.samples[:20], strict=True):
+        assert (one.source, one.ids) == (other.source, other.ids)
+    for found, likeliest in ((cold, True), (warm, False)):
+        chosen = [
+            [sample.ids[at] for at in sample.positions.tolist()] == sample.teacher.ids_TK[:, 0].tolist()
+            for sample in found.samples[20:]
+        ]
+        assert all(chosen) is likeliest
+    sample = cold.samples[-1]
+    with torch.inference_mode():
+        logits_TV = loaded.model(torch.tensor([sample.ids])).logits[0, sample.positions - 1]
+    expected = logits_TV.float().log_softmax(-1).topk(recipe.top_k).values
+    torch.testing.assert_close(sample.teacher.log_probs_TK, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_reply_is_judged_without_its_question(loaded: LoadedModel, before: ChatRenderer) -> None:
