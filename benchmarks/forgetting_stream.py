@@ -128,12 +128,13 @@ def choosing(*, examples: int, cases: int, seed: int) -> Stream:
 
 def own(*, examples: int, cases: int, seed: int) -> Stream:
     """Tools with an example each, which the held-out cases ask for again, as a team's do; several calls at
-    once; and requests that no tool fits. Only the last are in another stream, in `choosing`.
+    once; and requests that no tool fits, both with 32 examples and cases. Of those in the streams that are
+    reported with 32 cases, none are here.
 
     Each tool is shown alone, as BFCL's `live_multiple` calls it.
     """
     unfit = _category("live_irrelevance")
-    tools = _asked_often(examples, 1 + cases // examples)
+    tools = _asked_often(examples, 1 + max(1, cases // examples))
     taught, asked = [rows[0] for rows in tools], [row for rows in tools for row in rows[1:]]
     updates = (
         _update("new tools", "hermes", [_example(row) for row in taught], asked),

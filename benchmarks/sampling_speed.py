@@ -4,7 +4,7 @@
 
 DIR keeps the converted model. The rows are those of a replay set: a quarter from the beginning-of-sequence
 token, half from a user's turn (a question, then the answer to it), a quarter from a user's turn under a tool
-of the demo. Each stretch is sampled at temperature 1 until it ends or reaches its
+of the demo. Each stretch is sampled at temperature 1, also under tools, until it ends or reaches its
 limit. adaptman draws them by `adaptman.learning.decoding.decode` as replay does, which also keeps the 64
 likeliest tokens of each place for the KL. `generate` draws the same in padded batches of rows with the same
 limit and of similar length, questions first, then answers, and keeps nothing. Its batch size is the best of
@@ -45,7 +45,7 @@ def timed(draw: Callable[[], int]) -> Drawn:
 
 
 def mixture(setting: Setting, start: int, count: int, limit: int) -> list[Row]:
-    """Rows as `adaptman.learning.replay` makes them, of stretches of at most `limit` tokens in all."""
+    """Rows as `adaptman.learning.drawing` makes them, of stretches of at most `limit` tokens in all."""
     half = max(1, limit // 2)
     free = [Row((start,), (limit,))] * (count // 4)
     chat = [_turn(setting, (), (half, half))] * (count // 2)

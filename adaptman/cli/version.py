@@ -340,7 +340,7 @@ def _replay_words(details: VersionDetails, digest: str) -> str:
 
 
 def _covered_words(tools: Mapping[str, int]) -> str:
-    """Of how many earlier tools calls were replayed, and of which none; "" where none were to be."""
+    """Of how many earlier tools calls were replayed, and of which none; "" where none was asked for."""
     if not tools:
         return ""
     missed = [name for name, count in tools.items() if not count]

@@ -87,7 +87,7 @@ def generate(
         renderer,
         attempted=sum(draft.is_judged for draft in drafts),
         valid=sum(draft.is_judged for draft, _ in right),
-        tools=_covered(tool_prompts, [draft for draft, _ in kept]),
+        tools=_covered(drafts, [draft for draft, _ in kept]),
     )
     return ReplaySet(samples, told)
 
@@ -136,15 +136,13 @@ def _of(source: Source, tried: Sequence[_Tried]) -> Iterator[_Tried]:
     return (pair for pair in tried if pair[0].source == source)
 
 
-def _covered(prompts: Sequence[ToolPrompt], kept: Sequence[_Draft]) -> dict[str, int]:
-    """How many samples are calls that each tool was asked for."""
-    counts = Counter(_asked_tool(draft.tools) for draft in kept if draft.source in _UNDER_TOOLS)
-    return {name: counts[name] for name in sorted({_asked_tool(prompt.tools) for prompt in prompts})}
-
-
-def _asked_tool(tools: Sequence[Mapping[str, Any]]) -> str:
-    """The first of those that are shown is what a request is for."""
-    return str(tools[0].get("function", tools[0])["name"])
+def _covered(drafts: Sequence[_Draft], kept: Sequence[_Draft]) -> dict[str, int]:
+    """How many samples are kept of each tool that was asked for; the first that is shown is the one."""
+    asked, found = (
+        Counter(str(one.tools[0].get("function", one.tools[0])["name"]) for one in some if one.tools)
+        for some in (drafts, kept)
+    )
+    return {name: found[name] for name in sorted(asked)}
 
 
 class _Writer:

@@ -38,7 +38,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "replay.free": (0, _FINITE),
     "replay.chat": (0, _FINITE),
     "replay.tools": (0, _FINITE),
-    "replay.tools_temperature": (0, _FINITE),
+    "replay.tools_temperature": (0.01, 100),
     "replay.irrelevant": (0, _FINITE),
 }
 
@@ -167,8 +167,6 @@ class Recipe:
                 "recipe: `replay.samples`, `batch_size`, `max_tokens` and `top_k` must be at least 1",
                 hint="train without replay with `replay.kind=none`",
             )
-        if not replay.tools_temperature > 0:
-            raise TrainingError("recipe: `replay.tools_temperature` must be above 0")
         if replay.kind == "self" and not replay.free + replay.chat + replay.tools + replay.irrelevant > 0:
             raise TrainingError(
                 "recipe: the weights `replay.free`, `chat`, `tools` and `irrelevant` are all 0"

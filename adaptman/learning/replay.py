@@ -111,8 +111,8 @@ def report(
     """Quality of the samples: size, diversity, degenerate loops, likelihood under the teacher, validity,
     coverage.
 
-    `attempted` replies had to be acceptable, and `valid` ones were; `tools` counts the samples with a call of
-    each earlier tool that was to be called, 0 where there is none.
+    `attempted` replies had to be acceptable, and `valid` ones were; `tools` counts the samples under each
+    earlier tool that was asked for, and is left out where none was.
     """
     generated = [[sample.ids[i] for i in sample.positions.tolist()] for sample in samples]
     text = "\n".join(renderer.tokenizer.decode(ids) for ids in generated)  # type: ignore[misc]
@@ -129,7 +129,7 @@ def report(
         "teacher_nll": round(_teacher_nll(samples), 4),
         "attempted": attempted,
         "valid": valid,
-        "tools": dict(tools),
+        **({"tools": dict(tools)} if tools else {}),
     }
 
 

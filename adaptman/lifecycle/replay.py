@@ -84,7 +84,7 @@ def _own(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> ReplaySe
         before=engine.renderer_of(loaded, plan.written_now) if plan.changes_format else None,
         on_done=progress.advance,
     )
-    tools = replay.report["tools"]
+    tools = replay.report.get("tools", {})
     held = f", calls of {sum(map(bool, tools.values()))} of {len(tools)} earlier tools" if tools else ""
     progress.finish(f"{replay.tokens} tokens of the champion's own{held}")
     return replay

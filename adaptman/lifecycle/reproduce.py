@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,11 @@ def _train_again(
     drawn = replay_of(workspace, plan, probe_of(workspace, version), folder, progress)
     replay = _compared_replay(workspace, version, drawn)
     if replay is not None and not replay.same:
-        drawn = _recorded_replay(workspace, replay.recorded, folder) or drawn
+        recorded = _recorded_replay(workspace, replay.recorded, folder)
+        # A report that tells more than it did then is no difference.
+        if drawn and recorded and _samples(drawn) == _samples(recorded):
+            replay = Compared(replay.recorded, replay.recorded)
+        drawn = recorded or drawn
     trained = train(workspace, plan, drawn, folder, progress)
     return _compared(workspace, version, trained.adapter, replay)
 
@@ -193,6 +197,10 @@ def _compared_replay(workspace: Workspace, version: ModelVersion, drawn: ReplayS
     with workspace.registry.read() as reader:
         recorded = reader.replay_set(version.replay_set_id).object_digest
     return Compared(recorded, hashlib.sha256(drawn.to_bytes()).hexdigest())
+
+
+def _samples(replay: ReplaySet) -> bytes:
+    return replace(replay, report={}).to_bytes()
 
 
 def _recorded_replay(workspace: Workspace, digest: str, folder: Path) -> ReplaySet | None:

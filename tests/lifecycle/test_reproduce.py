@@ -104,6 +104,20 @@ def test_another_replay(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> N
     assert done.told == "version 2 is not reproduced: the replay drawn now is another"
 
 
+def test_a_report_that_tells_more_is_no_difference(
+    updated: TinyLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = reproduce.replay_of
+
+    def more(workspace: Any, plan: Any, *rest: Any) -> Any:
+        found = drawn(workspace, plan, *rest)
+        return found and type(found)(found.samples, {**found.report, "more": 1})
+
+    monkeypatch.setattr(reproduce, "replay_of", more)
+    done = reproduce_version(updated.workspace, CANDIDATE)
+    assert (done.identical, done.told) == (True, "")
+
+
 def test_what_gc_has_removed_is_made_again(updated: TinyLine) -> None:
     updated.collect(updated.adapter(), updated.replay_digest())
     assert reproduce_version(updated.workspace, CANDIDATE).identical
