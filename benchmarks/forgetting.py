@@ -62,6 +62,7 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "self": {"replay": _PLAIN},
     "self-ce": {"replay": {**_PLAIN, "loss": "ce", "coeff": 1.0}},
+    "tools-at-1": {"replay": {"tools_temperature": 1.0}},
     "self-prompted": {"replay": {"irrelevant": 0.0}},
     "self-irrelevant": {"replay": {"tools": 0.0}},
     "exemplar-1": {"replay": {"kind": "exemplar", "share": 0.01}},
