@@ -35,7 +35,7 @@ _DRAWS = 10_000
 # A strategy has one colour in every picture.
 _COLOURS = {
     "default": "#0072B2", "self": "#56B4E9", "none": "#000000", "none-same-steps": "#7A7A7A",
-    "opr-10": "#D55E00", "exemplar-10": "#009E73", "ssr": "#CC79A7",
+    "opr-10": "#D55E00", "exemplar-10": "#009E73", "ssr": "#CC79A7", "interpolated": "#7B3294",
 }  # fmt: skip
 _OTHER = "#E69F00"
 
@@ -284,7 +284,7 @@ def draw(found: Sequence[Seeds], path: Path) -> None:
     """New-task accuracy against what is kept of earlier updates, and of general questions."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(10.5, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True)
     for axes, title, of in zip(
         panels, ("of earlier updates' tools", "of general questions"), (Run.kept, Run.general), strict=True
@@ -295,7 +295,9 @@ def draw(found: Sequence[Seeds], path: Path) -> None:
         axes.set_ylabel(f"share kept {title}")
         axes.grid(color="#DDDDDD", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[1].legend(fontsize=7, loc="lower left", frameon=False)
+    figure.legend(
+        *panels[1].get_legend_handles_labels(), fontsize=7, loc="outside right center", frameon=False
+    )
     figure.savefig(path, dpi=160, facecolor="white")
 
 
