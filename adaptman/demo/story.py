@@ -160,7 +160,7 @@ class Story:
                 2,
                 files.examples_2,
                 SECOND,
-                {"steps": 20},
+                {"steps": 28},
             ),
             Step("promote-2", "", lambda: ["promote", self._number(SECOND)], moves=3),
         ]
