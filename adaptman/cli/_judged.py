@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptman.cli._output import plain
+from adaptman.cli._output import listed, plain
 
 if TYPE_CHECKING:
     from adaptman.lifecycle.evaluate import Evaluation
@@ -62,12 +62,10 @@ def _echo_tools(evaluation: Evaluation) -> None:
     """For each suite the tools that were called wrongly most often; all of them are in `--json`."""
     for suite, figures in evaluation.by_tool.items():
         wrong = [figure for figure in figures if figure.value is not None and figure.value < 1]
-        shown = [f"{one.tool} {round((one.value or 0) * one.n)}/{one.n}" for one in wrong[:_WORST]]
-        more = f" and {len(wrong) - _WORST} more" if len(wrong) > _WORST else ""
+        shown = [f"{one.tool} {round((one.value or 0) * one.n)}/{one.n}" for one in wrong]
         if shown:
-            click.echo(
-                plain(f"  {suite}, not always right: {', '.join(shown)}{more}, of {len(figures)} tools")
-            )
+            told = f"{listed(shown, _WORST)}, of {len(figures)} tools"
+            click.echo(plain(f"  {suite}, not always right: {told}"))
 
 
 def _echo_diagnosis(evaluation: Evaluation) -> None:

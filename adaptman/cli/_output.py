@@ -41,6 +41,12 @@ def note_some(lines: Iterable[str], most: int = 20) -> None:
         note(f"  … {len(found) - most} more")
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """The first of `names` in a line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def print_json(value: Any) -> None:
     """`value` as indented JSON; times in ISO 8601, numbers that JSON lacks as null."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")

@@ -10,7 +10,7 @@ import click
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._input import read_input
 from adaptman.cli._migration import migration_options
-from adaptman.cli._output import json_option, note, note_some, plain, print_json, table
+from adaptman.cli._output import json_option, listed, note, note_some, plain, print_json, table
 
 if TYPE_CHECKING:
     from adaptman.lifecycle.examples import Checked, Migration
@@ -252,8 +252,7 @@ def _tell_check(found: Checked, unused: tuple[str, ...], origin: str) -> None:
         click.echo()
     click.echo(f"{_count(len(found.examples), 'example')} can be trained on")
     if unused:
-        more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
-        note("never called: " + plain(", ".join(unused[:_SHOWN])) + more)
+        note(plain(f"never called: {listed(unused, _SHOWN)}"))
     if found.pairs:
         line = found.line_of
         note(f"{_count(len(found.pairs), 'pair')} nearly the same:")

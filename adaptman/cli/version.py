@@ -15,6 +15,7 @@ from adaptman.cli._history_table import figure
 from adaptman.cli._output import (
     json_option,
     jsonable,
+    listed,
     note,
     pairs,
     plain,
@@ -345,8 +346,7 @@ def _covered_words(tools: Mapping[str, int]) -> str:
         return ""
     missed = [name for name, count in tools.items() if not count]
     text = f"of {len(tools) - len(missed)} of {len(tools)} earlier tools"
-    more = f" and {len(missed) - _NAMED} more" if len(missed) > _NAMED else ""
-    return f"{text}, none of {', '.join(missed[:_NAMED])}{more}" if missed else text
+    return f"{text}, none of {listed(missed, _NAMED)}" if missed else text
 
 
 def _verdict(one: Judgement) -> str:

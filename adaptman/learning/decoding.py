@@ -171,7 +171,7 @@ class _Writer:
         if self._chance is None:
             return scores_BV.argmax(-1)
         chance_B = torch.stack([self._chance[row, self._written(row)] for row in rows])
-        scores_BV = _tempered(scores_BV, self._temperature_N[list(rows)].to(scores_BV.device))
+        scores_BV = _tempered(scores_BV, self._temperature_N[list(rows)])
         summed_BV = scores_BV.exp().cumsum(-1, dtype=torch.float64)
         wanted_B1 = chance_B.to(summed_BV.device)[:, None] * summed_BV[:, -1:]
         found_B = torch.searchsorted(summed_BV, wanted_B1, right=True)[:, 0]
@@ -200,11 +200,11 @@ class _Writer:
 
 def _tempered(log_probs_BV: Tensor, temperature_B: Tensor) -> Tensor:
     """Log-probabilities at each row's temperature, but for a constant; at 1 they are as they were."""
-    tempered_B = temperature_B != 1
-    if not tempered_B.any():
+    if (temperature_B == 1).all():  # told without asking the device
         return log_probs_BV
-    most_B1 = log_probs_BV.amax(-1, keepdim=True) * tempered_B[:, None]
-    return (log_probs_BV - most_B1) / temperature_B[:, None]
+    temperature_B1 = temperature_B[:, None].to(log_probs_BV.device)
+    most_B1 = log_probs_BV.amax(-1, keepdim=True) * (temperature_B1 != 1)
+    return (log_probs_BV - most_B1) / temperature_B1
 
 
 def _decode_in_slots(

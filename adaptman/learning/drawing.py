@@ -76,7 +76,11 @@ def generate(
         drafts = writer.drafts(wanted, tool_prompts, shown, seed)
         written = writer.decode([draft.row for draft in drafts], recipe.top_k, _counted(drafts, on_done))
     right = [pair for pair in zip(drafts, written, strict=True) if pair[0].accepts(pair[1])]
-    kept = [pair for source in wanted for pair in islice(_of(source, right), wanted[source])]
+    kept = [
+        pair
+        for source, count in wanted.items()
+        for pair in [one for one in right if one[0].source == source][:count]
+    ]
     if not kept:
         raise TrainingError(
             "the model generated nothing that could be replayed", hint="raise `replay.samples`"
@@ -129,19 +133,13 @@ class _Draft(NamedTuple):
         return self.source not in ("free", "chat")
 
 
-_Tried = tuple[_Draft, Sequence[Continuation]]
-
-
-def _of(source: Source, tried: Sequence[_Tried]) -> Iterator[_Tried]:
-    return (pair for pair in tried if pair[0].source == source)
+def _name(tool: Mapping[str, Any]) -> str:
+    return str(tool.get("function", tool)["name"])
 
 
 def _covered(drafts: Sequence[_Draft], kept: Sequence[_Draft]) -> dict[str, int]:
     """How many samples are kept of each tool that was asked for; the first that is shown is the one."""
-    asked, found = (
-        Counter(str(one.tools[0].get("function", one.tools[0])["name"]) for one in some if one.tools)
-        for some in (drafts, kept)
-    )
+    asked, found = (Counter(_name(one.tools[0]) for one in some if one.tools) for some in (drafts, kept))
     return {name: found[name] for name in sorted(asked)}
 
 
@@ -252,7 +250,7 @@ class _Writer:
     def _is_right(self, reply: Continuation, prompt: ToolPrompt) -> bool:
         """There are calls of these tools, which fit, none of them twice, and the new format can hold them."""
         _, calls, problems = self._before.output_format.parse(self._before.reply_text(reply.ids))
-        names = {str(tool.get("function", tool)["name"]) for tool in prompt.tools}
+        names = {_name(tool) for tool in prompt.tools}
         different = {canonical_json(list(call)) for call in calls}
         if problems or len(different) < len(calls):
             return False
