@@ -303,7 +303,7 @@ class _Stage:
             return None, recipe_of(self.plan, has_replay=False)
 
     def _drawn(self, fmt: OutputFormat) -> ReplaySet:
-        recipe, seed = self.recipe.drawn, self.recipe.seed
+        recipe, seed = self.recipe.drawn(self.update.declined), self.recipe.seed
         if recipe.kind == "exemplar":
             renderer = ChatRenderer(models.load_tokenizer(self.setting.base), fmt)
             return earlier.exemplars(renderer, self._earlier_examples(fmt), recipe, seed)

@@ -167,7 +167,7 @@ def replay_cost(bench: Bench, steps: int) -> str:
     rows, recipe = bench.setting.encoded(), without_replay(steps, 6)
     mixed = dataclasses.replace(recipe, batch_size=4, replay=ReplayRecipe(samples=4 * steps))
     loaded = models.load(bench.setting.base)
-    drawn = drawing.generate(loaded, bench.setting.renderer, mixed.drawn, (), 0)
+    drawn = drawing.generate(loaded, bench.setting.renderer, mixed.drawn(), (), 0)
     del loaded
     path = bench.logs / "replay.safetensors"
     path.write_bytes(drawn.to_bytes())

@@ -171,7 +171,7 @@ def _format_text(made: UpdatePlan) -> str:
 
 
 def _replay_text(made: UpdatePlan) -> str:
-    replay = made.recipe.drawn
+    replay = made.replay
     if replay.kind == "none":
         return "none: earlier skills are not protected"
     share = f"{replay.share:.0%} of the earlier"
@@ -189,6 +189,9 @@ def _replay_text(made: UpdatePlan) -> str:
         text += f"; under {len(made.replayed_tools)} unchanged tools{rewritten}"
     if made.withheld_tools:
         text += f"; not under {len(made.withheld_tools)} changed or removed ones"
+    if made.declined and made.recipe.replay.irrelevant:
+        less = "no" if made.declined == 1 else f"{made.declined:.0%} fewer"
+        text += f"; {less} requests that no tool fits: the examples say how to answer those"
     return text
 
 

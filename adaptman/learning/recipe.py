@@ -184,11 +184,18 @@ class Recipe:
         replaces = self.replay.kind != "none" and self.replay.mix == "replace"
         return self.batch_size - self.replay.batch_size * replaces
 
-    @property
-    def drawn(self) -> ReplayRecipe:
-        """The replay recipe with no more samples than all steps together see."""
+    def drawn(self, declined: float = 0.0) -> ReplayRecipe:
+        """The replay recipe with no more samples than all steps together see.
+
+        `declined` is the share of the new examples that show tools and call none: what is answered where no
+        tool fits is then what the update changes, and so much less of the old answers is replayed.
+        """
         seen = self.steps * self.replay.batch_size
-        return dataclasses.replace(self.replay, samples=min(self.replay.samples, seen))
+        return dataclasses.replace(
+            self.replay,
+            samples=min(self.replay.samples, seen),
+            irrelevant=self.replay.irrelevant * (1 - declined),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain JSON values."""

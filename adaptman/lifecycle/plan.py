@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ExampleError, ModelError, WorkspaceError
-from adaptman.learning.recipe import Recipe
+from adaptman.learning.recipe import Recipe, ReplayRecipe
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.capacity import check_capacity
 from adaptman.lifecycle.evaluate import suites_for
@@ -22,6 +22,7 @@ from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.examples import Example, read_examples
 from adaptman.toolspec.formats import OutputFormat, ToolCall
+from adaptman.toolspec.questions import declines
 
 if TYPE_CHECKING:
     from registry import tables
@@ -83,9 +84,19 @@ class UpdatePlan:
         """New examples that training sees, repeats counted."""
         return self.recipe.steps * self.recipe.new_batch_size
 
+    @property
+    def declined(self) -> float:
+        """Share of the examples that show tools and call none."""
+        return sum(declines(one.messages, one.tools) for one in self.examples) / len(self.examples)
+
+    @property
+    def replay(self) -> ReplayRecipe:
+        """What is drawn to be replayed."""
+        return self.recipe.drawn(self.declined)
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
-        replay = self.recipe.drawn
+        replay = self.replay
         return {
             "model": self.model.name,
             "parent": self.parent.number,
@@ -93,6 +104,7 @@ class UpdatePlan:
             "changes": self.changes.counts,
             "breaking": self.changes.breaking,
             "examples": len(self.examples),
+            "declined": round(self.declined, 4),
             "examples_seen": self.examples_seen,
             "output_format": self.output_format.name,
             "format_change": self._format_change(),

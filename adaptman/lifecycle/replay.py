@@ -59,6 +59,7 @@ def _key(workspace: Workspace, plan: UpdatePlan, reads: Rendering) -> str:
         plan.parent.base_digest,
         engine.adapter_digest(workspace, plan.parent),
         plan.recipe.digest,
+        plan.declined,
         plan.output_format.digest,
         plan.document.digest,
         plan.replayed_tools,
@@ -72,7 +73,7 @@ def _own(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> ReplaySe
     from adaptman.learning.drawing import generate
 
     loaded = engine.load_version(workspace, plan.parent)
-    recipe = plan.recipe.drawn
+    recipe = plan.replay
     progress.start("replay", recipe.samples)
     replay = generate(
         loaded,
@@ -120,7 +121,7 @@ def _synthesized(workspace: Workspace, plan: UpdatePlan, progress: Progress) -> 
     latest, base = engine.load_version(workspace, plan.parent), engine.load_base(workspace, plan.parent)
     renderer = engine.renderer_of(latest, plan.output_format)
     progress.start("replay", 0)
-    recipe = plan.recipe.drawn
+    recipe = plan.replay
     replay = synthesized(base, latest, renderer, earlier, recipe, plan.recipe.seed)
     progress.finish(f"{len(replay.samples)} synthesized examples")
     return replay

@@ -41,6 +41,11 @@ def answer_key(message: Mapping[str, Any]) -> str:
     return _calls_key(calls_of(message))
 
 
+def declines(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a conversation shows tools and calls none."""
+    return bool(tools) and not any(message.get("tool_calls") for message in messages)
+
+
 def makes_calls(reply: Reply, wanted: Sequence[ToolCall]) -> bool:
     """Whether `reply` makes the calls that are wanted, in their order, and no others."""
     return not reply.problems and _calls_key(reply.calls) == _calls_key(wanted)

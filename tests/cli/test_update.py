@@ -11,7 +11,7 @@ import pytest
 from adaptman.learning import trainer
 from tests.cli.conftest import Terminal
 from tests.cli.tiny import LENIENT, line_at, update_words
-from tests.lifecycle.tiny_line import TinyLine, tiny_lines
+from tests.lifecycle.tiny_line import FIRST_EXAMPLES, TinyLine, declining, lines, tiny_lines
 
 
 @pytest.fixture
@@ -44,6 +44,18 @@ def test_the_plan(terminal: Terminal, filled: TinyLine) -> None:
 def test_the_plan_of_an_update_of_all_weights(terminal: Terminal, filled: TinyLine) -> None:
     told = terminal.ok(*update_words("plan", "--set", "adapter=full"))
     assert told.endswith("recipe   4 steps, lr 0.0005, all weights\n")
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, ""), (1, "33% fewer"), (3, "no")])
+def test_the_plan_of_an_update_that_declines(
+    terminal: Terminal, filled: TinyLine, count: int, told: str
+) -> None:
+    some = [declining(one) if at < count else one for at, one in enumerate(FIRST_EXAMPLES)]
+    (filled.folder / "examples.jsonl").write_text(lines(some))
+    said = f"; {told} requests that no tool fits: the examples say how to answer those\n"
+    plan = terminal.ok(*update_words("plan"))
+    assert (said in plan) if told else ("that no tool fits" not in plan)
+    assert "no tool fits" not in terminal.ok(*update_words("plan", "--set", "replay.irrelevant=0"))
 
 
 def test_the_plan_of_a_second_update(terminal: Terminal, updated: TinyLine) -> None:

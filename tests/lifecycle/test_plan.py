@@ -17,7 +17,15 @@ from adaptman.lifecycle.suites import register_suite
 from policies.errors import PolicyError
 from registry.errors import NotFoundError
 from tests.lifecycle.story import FIRST_TOOLS, SECOND_TOOLS, document
-from tests.lifecycle.tiny_line import FIRST_EXAMPLES, RECIPE, SECOND_EXAMPLES, TinyLine, lines, tiny_lines
+from tests.lifecycle.tiny_line import (
+    FIRST_EXAMPLES,
+    RECIPE,
+    SECOND_EXAMPLES,
+    TinyLine,
+    declining,
+    lines,
+    tiny_lines,
+)
 
 
 def test_a_first_update(filled: TinyLine) -> None:
@@ -36,6 +44,30 @@ def test_a_second_update_replays_what_stays_and_withholds_what_changes(updated: 
     assert plan.withheld_tools == ("get_weather", "search_flights")
     assert plan.changes.breaking
     assert (plan.changes.counts["renamed"], plan.changes.counts["changed"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("count", "declined"), [(0, 0.0), (1, 1 / 3), (3, 1.0)])
+def test_examples_that_decline_take_the_place_of_what_was_said(
+    filled: TinyLine, count: int, declined: float
+) -> None:
+    some = [declining(one) if at < count else one for at, one in enumerate(FIRST_EXAMPLES)]
+    (filled.folder / "examples.jsonl").write_text(lines(some))
+    plan = filled.plan(replay__irrelevant="3")
+    assert plan.declined == pytest.approx(declined)
+    assert plan.replay.irrelevant == pytest.approx(3 * (1 - declined))
+    assert (plan.replay.tools, plan.replay.samples) == (3.0, 4)
+    assert plan.to_dict()["declined"] == pytest.approx(declined, abs=1e-4)
+
+
+def test_examples_without_tools_or_with_an_answer_after_a_call_decline_nothing(filled: TinyLine) -> None:
+    question, call = FIRST_EXAMPLES[0]["messages"]
+    answer = {"role": "assistant", "content": "Sunny."}
+    bare = {**FIRST_EXAMPLES[1], "messages": [question, answer], "tools": []}
+    called = {**call, "tool_calls": [{**call["tool_calls"][0], "id": "1"}]}
+    result = {"role": "tool", "tool_call_id": "1", "content": "sunny"}
+    told = {**FIRST_EXAMPLES[0], "messages": [question, called, result, answer]}
+    (filled.folder / "examples.jsonl").write_text(lines([bare, told]))
+    assert filled.plan().declined == 0
 
 
 def test_a_target_suite_judges_its_own_update_only(updated: TinyLine) -> None:

@@ -12,7 +12,7 @@ from adaptman.learning.replay import ReplaySet
 from adaptman.lifecycle.plan import make_plan
 from adaptman.lifecycle.replay import _taught_by, _tool_prompts, earlier_examples
 from adaptman.toolspec.formats import ToolCall, output_format
-from tests.lifecycle.tiny_line import CANDIDATE, TinyLine, tiny_lines
+from tests.lifecycle.tiny_line import CANDIDATE, FIRST_EXAMPLES, TinyLine, declining, lines, tiny_lines
 
 
 @pytest.fixture
@@ -95,6 +95,17 @@ def test_requests_that_no_tool_fits_are_replayed_from_the_first_update_on(tmp_pa
     assert done.version.replay_set_id is not None
     with line.workspace.registry.read() as reader:
         assert reader.replay_set(done.version.replay_set_id).report["by_source"] == {"irrelevant": 4}
+
+
+def test_where_all_examples_decline_what_was_said_before_is_not_replayed(tmp_path: Path) -> None:
+    """It would teach the old answer beside the new one."""
+    line = TinyLine.copy(tiny_lines().filled, tmp_path)
+    (line.folder / "examples.jsonl").write_text(lines([declining(one) for one in FIRST_EXAMPLES]))
+    done = line.update(1)
+    assert done.version.replay_set_id is not None
+    with line.workspace.registry.read() as reader:
+        assert reader.replay_set(done.version.replay_set_id).report["by_source"] == {"free": 2, "chat": 2}
+    line.workspace.close()
 
 
 def test_an_adapter_may_grow_and_begin_afresh(second: TinyLine) -> None:

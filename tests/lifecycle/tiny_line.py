@@ -61,6 +61,12 @@ def example(
     }
 
 
+def declining(example: Mapping[str, Any]) -> dict[str, Any]:
+    """The example with an answer in words instead."""
+    answer = {"role": "assistant", "content": "None of my tools can do that."}
+    return {**example, "messages": [*example["messages"][:-1], answer]}
+
+
 FIRST_EXAMPLES = [
     example("rome", FIRST_TOOLS[:1], "get_weather", {"city": "Rome"}, "Weather in Rome?"),
     example("oslo", FIRST_TOOLS[:1], "get_weather", {"city": "Oslo", "unit": "kelvin"}, "Oslo in kelvin?"),
