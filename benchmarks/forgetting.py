@@ -237,7 +237,7 @@ def run(plan: Plan, setting: Setting) -> str:
     torch.set_num_threads(setting.threads)
     data, path = setting.stream(plan.seed), setting.results / f"{plan.name}.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    parent, key = None, f"{setting.stream_name}/{setting.examples}/{setting.cases}"
+    parent, key = None, f"{setting.stream_name}/{setting.examples}/{setting.cases}/{setting.whole_matrix}"
     for number, update in enumerate(data.updates):
         recipe = recipe_of(plan, first=number == 0)
         key = hashlib.sha256(f"{key}/{update.name}/{recipe.digest}".encode()).hexdigest()[:16]

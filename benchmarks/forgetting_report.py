@@ -9,6 +9,11 @@ R[i, j] is the score on update j's suite after update i, b_j that of the base, T
     BWT  = mean over j < T of R[T, j] − R[j, j], negative where something is forgotten
     kept = sum over j < T of R[T, j] / sum over j < T of R[j, j]
 
+and of a run with `--whole-matrix`, whose matrix is a table of its own
+
+    FWT        = mean over j > 1 of R[j − 1, j] − b_j
+    forgetting = mean over j < T of the largest R[i, j] with i < T, less R[T, j] (arXiv 1801.10112)
+
 Intervals are of 95 %, from 10,000 draws of the cases of each suite with replacement; two strategies are
 compared on the same cases. Where there are several seeds, a line is their mean. The default that the others
 are compared with is the one in the same place (steps, rate, precision), or else the only one that there is.
@@ -118,6 +123,28 @@ class Run:
         last = sum(fmean(self.at_last(update).values()) for update in self.updates[:-1])
         return last / own if own else 0.0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether each suite was asked after every update from the one before its own on."""
+        pairs = zip(self.records[:-1], self.updates[1:], strict=True)
+        return all(following in record["scores"] for record, following in pairs)
+
+    def forward(self) -> float:
+        """FWT."""
+        gained = []
+        for record, update in zip(self.records[:-1], self.updates[1:], strict=True):
+            before, base = record["scores"][update], self.base["scores"][update]
+            gained.append(before["value"] - base["value"])
+        return fmean(gained)
+
+    def forgetting(self) -> float:
+        """From the best that there was of each earlier update."""
+        lost = []
+        for number, update in enumerate(self.updates[:-1]):
+            *earlier, last = (record["scores"][update]["value"] for record in self.records[number:])
+            lost.append(max(earlier) - last)
+        return fmean(lost)
+
     def op(self) -> float:
         return fmean(fmean(self.at_last(update).values()) for update in self.updates)
 
@@ -192,13 +219,11 @@ def _at(record: Mapping[str, Any], path: Sequence[str]) -> float:
 
 def read(folder: Path) -> list[Seeds]:
     """The whole runs in a folder, by place; one that has not come to the last update is left out."""
+    files = [_lines(path) for path in sorted(folder.glob("*.jsonl")) if not path.name.startswith("base-")]
     found: dict[tuple[Any, ...], list[Run]] = {}
     bases = {path.stem.removeprefix("base-"): _lines(path)[0] for path in folder.glob("base-*.jsonl")}
-    for path in sorted(folder.glob("*.jsonl")):
-        if path.name.startswith("base-"):
-            continue
-        records = _lines(path)
-        if "general" in records[-1]["scores"]:
+    for records in files:
+        if len(records) == max(map(len, files)):
             run = Run(tuple(records), bases[f"seed{records[0]['seed']}"])
             found.setdefault((run.strategy, run.steps, run.lr, run.precision), []).append(run)
     made = [Seeds(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]
@@ -280,6 +305,27 @@ def _scores(one: Seeds) -> dict[str, str]:
     return found
 
 
+def matrices(found: Sequence[Seeds]) -> str:
+    """R of each run that has the whole of it, an update a line."""
+    runs = [run for one in found for run in one.runs if run.is_whole]
+    return "\n\n".join(f"{_course(run)}\n\n{_table(_matrix(run))}" for run in runs)
+
+
+def _course(run: Run) -> str:
+    place = f"{run.steps} steps at {run.lr:g}, {run.precision}, seed {run.seed}"
+    return f"R of `{run.strategy}` ({place}): FWT {run.forward():+.2f}, forgetting {run.forgetting():.2f}"
+
+
+def _matrix(run: Run) -> list[dict[str, str]]:
+    suites = [*run.updates, "general", "irrelevance"]
+    rows = []
+    for record in (run.base, *run.records):
+        scores = {suite: record["scores"].get(suite) for suite in suites}
+        told = {suite: "" if one is None else f"{one['value']:.2f}" for suite, one in scores.items()}
+        rows.append({"after": record["update"]} | told)
+    return rows
+
+
 def draw(found: Sequence[Seeds], path: Path) -> None:
     """New-task accuracy against what is kept of earlier updates, and of general questions."""
     from matplotlib.figure import Figure
@@ -330,7 +376,8 @@ def main() -> None:
     found = read(given.results)
     page = given.page.read_text(encoding="utf-8")
     before, _, rest = page.partition(begin)
-    made = f"{begin}\n\n{summary(found)}\n\n{by_update(found)}\n\n{_END}"
+    tables = filter(None, (summary(found), by_update(found), matrices(found)))
+    made = "\n\n".join((begin, *tables, _END))
     given.page.write_text(before + made + rest.partition(_END)[2], encoding="utf-8")
     draw(found, DOCS / "images" / f"{name}.png")
 
