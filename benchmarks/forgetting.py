@@ -18,6 +18,7 @@ that draw no samples the time that the others spend on it.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -220,7 +221,15 @@ def _sample_base(setting: Setting, seed: int) -> None:
 
 
 def _base_folder(setting: Setting, seed: int) -> Path:
-    return setting.work / f"base-{setting.stream_name}-{setting.examples}-{setting.cases}-seed{seed}"
+    return setting.work / f"base-{_key(setting)}-seed{seed}"
+
+
+def _key(setting: Setting) -> str:
+    """What two runs have in common that share what was made for one of them."""
+    with (setting.base / "model.safetensors").open("rb") as file:
+        base = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    matrix = "-matrix" if setting.whole_matrix else ""
+    return f"{setting.stream_name}-{setting.examples}-{setting.cases}-{base}{matrix}"
 
 
 def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:
@@ -237,7 +246,7 @@ def run(plan: Plan, setting: Setting) -> str:
     torch.set_num_threads(setting.threads)
     data, path = setting.stream(plan.seed), setting.results / f"{plan.name}.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    parent, key = None, f"{setting.stream_name}/{setting.examples}/{setting.cases}/{setting.whole_matrix}"
+    parent, key = None, _key(setting)
     for number, update in enumerate(data.updates):
         recipe = recipe_of(plan, first=number == 0)
         key = hashlib.sha256(f"{key}/{update.name}/{recipe.digest}".encode()).hexdigest()[:16]
@@ -271,13 +280,15 @@ class _Stage:
 
     def record(self) -> dict[str, Any]:
         path = self.folder / "record.json"
-        if not path.exists():
-            found = {"update": self.update.name, **self._taught(), **self._asked()}
-            path.write_text(json.dumps(found))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:  # two runs may begin alike, and at one time
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                found = {"update": self.update.name, **self._taught(), **self._asked()}
+                path.write_text(json.dumps(found))
         return json.loads(path.read_text())
 
     def _taught(self) -> dict[str, Any]:
-        self.folder.mkdir(parents=True, exist_ok=True)
         fmt = output_format(self.update.format_name)
         with _Clock() as drawing:
             replayed, recipe = self._replay(fmt)
@@ -299,7 +310,9 @@ class _Stage:
             return None, self.recipe
         try:
             return self._drawn(fmt), self.recipe
-        except TrainingError:
+        except TrainingError as error:
+            if error.__cause__:  # memory ran out
+                raise
             return None, recipe_of(self.plan, has_replay=False)
 
     def _drawn(self, fmt: OutputFormat) -> ReplaySet:
@@ -410,9 +423,8 @@ def _environment(setting: Setting) -> dict[str, Any]:
     import peft
     import transformers
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {
-        "device": device, "threads": setting.threads, "command": setting.command,
+        "device": platform.machine(), "threads": setting.threads, "command": setting.command,
         "examples": setting.examples, "cases": setting.cases, "python": platform.python_version(),
         "torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
     }  # fmt: skip
@@ -420,7 +432,7 @@ def _environment(setting: Setting) -> dict[str, Any]:
 
 def _base(given: Path | None, work: Path) -> Path:
     target = given or work / "base"
-    if not target.exists():
+    if given is None and not target.exists():
         models.convert(models.embedded_gguf(), target)
     return target
 

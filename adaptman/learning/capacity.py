@@ -3,7 +3,7 @@
 Each rung teaches so many random bindings of a key to a value, in the model's own tokens, beside replay that
 the model generates itself, as an update would. What was taken in is counted in bits: a value of n tokens,
 drawn evenly from S, holds n · log2 S, and a model that still asks for NLL bits to write it has taken in the
-difference; nothing but remembering can bring it above zero (the measure of Morris et al., arXiv 2505.24832).
+difference, where that is above zero (the measure of Morris et al., arXiv 2505.24832). By chance it hardly is.
 What it cost is the drift: KL(before ‖ after) in nats per token, on samples of its own that were not
 replayed. The frontier of the two says how many bits there is room for. A saturated model pays for each bit
 with what it knew, replay or not (Marek et al., arXiv 2605.26097).

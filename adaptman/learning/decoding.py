@@ -216,7 +216,7 @@ def _decode_in_slots(
     held: list[int] = []
     tokens: list[int] = []
     while held or waiting:
-        if waiting and slots.free >= min(len(waiting), -(-settings.batch_size // 4)):
+        if waiting and slots.free >= min(len(waiting), -(-slots.count // 4)):
             taken = [waiting.pop() for _ in range(min(slots.free, len(waiting)))]
             tokens += writer.write(taken, slots.add([rows[row].prompt for row in taken]) @ head_VD.T)
             held += taken

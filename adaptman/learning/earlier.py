@@ -215,7 +215,9 @@ def _written(item: Encoded) -> ReplaySample:
 def _as_set(samples: Sequence[ReplaySample], renderer: ChatRenderer, *, attempted: int) -> ReplaySet:
     if not samples:
         raise TrainingError(
-            "no earlier example is left to replay",
+            f"none of the model's {attempted} replies can be replayed"
+            if attempted
+            else "no earlier example is left to replay",
             hint="replay samples of the model itself with `--set replay.kind=self`",
         )
     told = report(samples, renderer, attempted=attempted, valid=len(samples) if attempted else 0)

@@ -35,6 +35,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "lora.alpha": (1, _FINITE),
     "replay.coeff": (0, _FINITE),
     "replay.share": (0, 1),
+    "replay.top_k": (1, _FINITE),
     "replay.free": (0, _FINITE),
     "replay.chat": (0, _FINITE),
     "replay.tools": (0, _FINITE),
@@ -79,7 +80,7 @@ class ReplayRecipe:
     """Longest sample, in tokens that the model generates; under earlier tools its answer may have twice as
     many."""
     top_k: int = 64
-    """Teacher log-probabilities kept a token; the rest of the mass is one class, the tail."""
+    """Teacher log-probabilities kept a token, for `kl_new` too; the rest of the mass is one class."""
     teacher: Literal["cached", "live"] = "cached"
     """Of the KL: `cached`: the `top_k` kept while sampling; `live`: the old model runs again, its whole
     vocabulary counts."""
@@ -123,7 +124,7 @@ class Recipe:
     """Steps between checkpoints, from which a run that died goes on."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the matrix products; weights, gradients and optimiser are fp32 in both. `bf16` pays where the
-    processor multiplies it (a GPU, AVX-512 BF16, AMX); elsewhere it takes several times as long."""
+    processor multiplies it (AVX-512 BF16, AMX); elsewhere it takes several times as long."""
     seed: int = 0
     """Seed of initialisation, order and sampling."""
     kl_new: float = 0.0
@@ -135,7 +136,8 @@ class Recipe:
     there 2.5); 0: all are."""
     adapter: Literal["continue", "grow", "fresh", "full"] = "continue"
     """`continue`: the parent's adapter goes on; `grow`: it is widened to `lora.rank` first; `fresh`: a new
-    one from the checkpoint under it, for this update alone; `full`: none, all weights are trained (choose a
+    one from the checkpoint under it, for this update alone, which is then the old model of `kl_new` and
+    `mask_surprising`; `full`: none, all weights are trained (choose a
     smaller `lr`), and the version is a checkpoint of its own."""
     interpolate: float = 1.0
     """After training, parameters this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
@@ -159,17 +161,20 @@ class Recipe:
         if not (self.lr > 0 and self.max_grad_norm > 0):
             raise TrainingError("recipe: `lr` and `max_grad_norm` must be above 0")
         replay = self.replay
-        if (
-            replay.kind != "none"
-            and min(replay.samples, replay.batch_size, replay.max_tokens, replay.top_k) < 1
-        ):
+        if replay.kind != "none" and min(replay.samples, replay.batch_size, replay.max_tokens) < 1:
             raise TrainingError(
-                "recipe: `replay.samples`, `batch_size`, `max_tokens` and `top_k` must be at least 1",
+                "recipe: `replay.samples`, `batch_size` and `max_tokens` must be at least 1",
                 hint="train without replay with `replay.kind=none`",
             )
         if replay.kind == "self" and not replay.free + replay.chat + replay.tools + replay.irrelevant > 0:
             raise TrainingError(
                 "recipe: the weights `replay.free`, `chat`, `tools` and `irrelevant` are all 0"
+            )
+        if self.adapter == "fresh" and replay.kind == "self" and replay.teacher == "live":
+            raise TrainingError(
+                "recipe: with `adapter=fresh` training starts from the checkpoint, not from what wrote the "
+                "samples, which alone is their teacher",
+                hint="keep the teacher's predictions: `--set replay.teacher=cached`",
             )
         if replay.kind != "none" and replay.mix == "replace" and replay.batch_size >= self.batch_size:
             raise TrainingError(

@@ -22,7 +22,8 @@ class Slots:
     def __init__(self, decoder: Any, count: int, length: int) -> None:
         self._decoder = decoder
         self._length = length
-        self._count = min(count, max(1, _CACHE_BYTES // (length * _bytes_per_token(decoder))))
+        self.count = min(count, max(1, _CACHE_BYTES // (length * _bytes_per_token(decoder))))
+        """Rows that there is room for: so many as were asked for, or fewer where they are long."""
         self._device = next(decoder.parameters()).device
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
@@ -32,7 +33,7 @@ class Slots:
     @property
     def free(self) -> int:
         """Rows that may still be added."""
-        return self._count - len(self.lengths)
+        return self.count - len(self.lengths)
 
     def add(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Read `prompts` into free slots; the last hidden state of each, [prompts, hidden]."""
@@ -95,7 +96,7 @@ class Slots:
         if layer not in buffers:
             heads, _, size = like_GTD.shape
             # Zeros, not garbage: what the mask hides is still multiplied, and no number times zero is NaN.
-            buffers[layer] = like_GTD.new_zeros(self._count, heads, self._length, size)
+            buffers[layer] = like_GTD.new_zeros(self.count, heads, self._length, size)
         return buffers[layer]
 
 

@@ -80,14 +80,15 @@ def train(
     """
     _check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
-    model = adapters.trainable(base, parent_adapter, recipe)
-    if model.device.type == "cpu" and recipe.adapter != "full":
-        lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
     material = _Material(examples, replay.samples if replay else (), recipe)
     fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
-    run = _Run(model, recipe, workdir, fingerprint, longest=material.longest)
-    material.replayed = run.objective.prepare(material.examples, material.replayed)
-    run.restore()
+    with memory_told("before the first step", "run it where the model fits into memory"):
+        model = adapters.trainable(base, parent_adapter, recipe)
+        if model.device.type == "cpu" and recipe.adapter != "full":
+            lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
+        run = _Run(model, recipe, workdir, fingerprint, longest=material.longest)
+        material.replayed = run.objective.prepare(material.examples, material.replayed)
+        run.restore()
     for step in range(run.step, recipe.steps):
         new, old = material.batch(step)
         with memory_told(
@@ -97,7 +98,8 @@ def train(
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
             run.save()
-    saved = _saved(model, base, parent_adapter, recipe, workdir)
+    with memory_told("while the weights are written", "run it where both models fit into memory"):
+        saved = _saved(model, base, parent_adapter, recipe, workdir)
     return Trained(saved, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
 
 

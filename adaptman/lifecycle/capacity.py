@@ -189,7 +189,7 @@ def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, r
     """Hold an update to what the policy says of capacity; one that grows the adapter is a way out.
 
     What counts is the newest audit of the version it starts from, or of the nearest one before it, back to
-    the last fold: training does not make room.
+    the last fold or the last update that widened the adapter: nothing else makes room.
 
     Raises:
         GateRefusedError: the version is saturated, or was never audited and the policy asks for it.
@@ -218,6 +218,6 @@ def _nearest(workspace: Workspace, parent: ModelVersion) -> tuple[ModelVersion, 
             row = reader.latest_capacity_audit(version.id)
             if row is not None:
                 return version, row
-            if version.is_folded:
+            if version.is_folded or (version.recipe or {}).get("adapter") == "grow":
                 break
     return parent, None

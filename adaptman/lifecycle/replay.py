@@ -16,6 +16,7 @@ from adaptman.lifecycle.plan import UpdatePlan
 from adaptman.lifecycle.progress import Progress
 from adaptman.lifecycle.schema import taught_schema
 from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.examples import Example, same_tool
 from adaptman.toolspec.formats import ToolCall
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
@@ -180,7 +181,7 @@ def earlier_examples(workspace: Workspace, plan: UpdatePlan) -> list[EarlierExam
             example.tools,
             update,
             accepts=partial(_is_right, plan, calls_of(example.messages[-1])),
-            valid=partial(_is_call, plan),
+            valid=partial(_is_call, plan, document_from_openai(example.tools)),
         )
         for update, example in learned_examples(workspace, plan.parent)
         if _still_right(plan, example)
@@ -200,5 +201,5 @@ def _is_right(plan: UpdatePlan, wanted: tuple[ToolCall, ...], reply: str) -> boo
     return makes_calls(plan.output_format.parse(reply), wanted)
 
 
-def _is_call(plan: UpdatePlan, reply: str) -> bool:
-    return is_fitting_call(plan.document, plan.output_format.parse(reply))
+def _is_call(plan: UpdatePlan, shown: ToolDocument, reply: str) -> bool:
+    return is_fitting_call(shown, plan.output_format.parse(reply))

@@ -99,21 +99,20 @@ def _make_candidate(
     workspace: Workspace, plan: UpdatePlan, version: ModelVersion, progress: Progress
 ) -> ModelVersion:
     """Weights for the version, in its working folder, which holds what a killed run needs to go on."""
+    from adaptman.learning.limits import memory_told
+
     workdir = _workdir(workspace, plan, version)
     workdir.mkdir(parents=True, exist_ok=True)
     try:
-        if plan.trained_as is not None:
-            return _move_back(workspace, plan, version, plan.trained_as, workdir, progress)
-        reads = probe_of(workspace, version)
-        replay = replay_of(workspace, plan, reads, workdir, progress)
-        trained = train(workspace, plan, replay, workdir, progress)
+        with memory_told("while a candidate is made", _smaller(plan)):
+            if plan.trained_as is not None:
+                return _move_back(workspace, plan, version, plan.trained_as, workdir, progress)
+            reads = probe_of(workspace, version)
+            replay = replay_of(workspace, plan, reads, workdir, progress)
+            trained = train(workspace, plan, replay, workdir, progress)
     except (TrainingError, ExampleError, ModelError) as error:
         _fail(workspace, version, error, workdir)
         raise
-    except MemoryError as error:
-        told = _out_of_memory(plan)
-        _fail(workspace, version, told, workdir)
-        raise told from error
     return _record_candidate(workspace, plan, version, replay, trained, reads)
 
 
@@ -131,12 +130,13 @@ def _fail(workspace: Workspace, version: ModelVersion, error: AdaptmanError, wor
     _forget(workdir)
 
 
-def _out_of_memory(plan: UpdatePlan) -> TrainingError:
+def _smaller(plan: UpdatePlan) -> str:
+    """What takes less memory."""
     recipe = plan.recipe
     smaller = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
     if recipe.replay.kind != "none":
         smaller.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
-    return TrainingError("out of memory", hint=f"halve the batch: `{' '.join(smaller)}`")
+    return f"halve the batch: `{' '.join(smaller)}`"
 
 
 def train(
@@ -163,7 +163,7 @@ def train(
         if not begun and metrics.step > 1:  # steps done by the run that died cost nothing now
             progress.start(f"training from step {metrics.step}", metrics.steps - metrics.step + 1)
         begun = True
-        progress.advance(1, _figures(metrics))
+        progress.advance(1, _figures(metrics, plan.recipe.replay.loss))
 
     parent_adapter = engine.adapter_path(workspace, plan.parent)
     trained = trainer.train(base, parent_adapter, encoded, replay, plan.recipe, workdir, on_step=on_step)
@@ -171,9 +171,11 @@ def train(
     return trained
 
 
-def _figures(metrics: StepMetrics) -> str:
-    drift = "" if metrics.replay_loss is None else f", drift {metrics.replay_loss:.3f}"
-    return f"loss {metrics.new_loss:.2f}{drift}, {metrics.tokens_per_s:.0f} tokens/s"
+def _figures(metrics: StepMetrics, replay_loss: str) -> str:
+    """The KL to the old model is the drift, whose name users know."""
+    name = "drift" if replay_loss == "kl" else "replay"
+    replay = "" if metrics.replay_loss is None else f", {name} {metrics.replay_loss:.3f}"
+    return f"loss {metrics.new_loss:.2f}{replay}, {metrics.tokens_per_s:.0f} tokens/s"
 
 
 def _record_candidate(

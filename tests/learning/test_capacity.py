@@ -96,6 +96,14 @@ def test_what_is_taught_in_earnest_is_counted(base: Path, renderer: ChatRenderer
     assert rung.bits.low <= rung.bits.value <= rung.bits.high
 
 
+def test_what_was_never_taught_counts_hardly(loaded: LoadedModel) -> None:
+    alphabet = capacity.ordinary_tokens(loaded, 0)
+    rows = capacity.bindings(alphabet, 256, 0, start=loaded.tokenizer.bos_token_id)
+    offered = 4 * math.log2(len(alphabet))
+    bits = (offered - capacity.value_nats(loaded, rows) / math.log(2)).clamp_min(0)
+    assert float(bits.mean()) < 0.01 * offered
+
+
 points = st.lists(
     st.tuples(st.floats(1, 1e4), st.floats(1e-4, 1)), min_size=1, max_size=6, unique_by=lambda one: one[0]
 ).map(sorted)

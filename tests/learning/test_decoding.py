@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from adaptman.learning import slots
 from adaptman.learning.decoding import Continuation, DecodeSettings, Row, decode
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
@@ -58,6 +59,19 @@ def test_greedy_rows_are_those_of_transformers(loaded: LoadedModel, batch_size: 
     rows = ids_of(continued(loaded, prompts, 12, DecodeSettings(stops, batch_size=batch_size)))
     assert rows == [alone(loaded, prompt, 12, stops) for prompt in prompts]
     assert len({len(row) for row in rows}) > 2, "the rows must end at different steps to show anything"
+
+
+@pytest.mark.parametrize("room", [1, 3, 20])
+def test_rows_too_long_to_be_held_all_at_once_take_turns(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """With less room than the quarter of a batch that is waited for where there is enough."""
+    prompts = random_prompts(40)
+    settings = DecodeSettings(common_stops(loaded, prompts))
+    wanted = ids_of(continued(loaded, prompts, 12, settings))
+    row = (max(map(len, prompts)) + 12) * slots._bytes_per_token(loaded.model.base_model)
+    monkeypatch.setattr(slots, "_CACHE_BYTES", room * row)
+    assert ids_of(continued(loaded, prompts, 12, settings)) == wanted
 
 
 def test_a_row_ends_with_its_stop_token_or_at_the_limit(loaded: LoadedModel) -> None:

@@ -109,7 +109,7 @@ def test_right_answers_of_its_own_are_replayed(loaded: LoadedModel, renderer: Ch
 
 
 def test_no_right_answer_is_an_error(loaded: LoadedModel, renderer: ChatRenderer) -> None:
-    with pytest.raises(TrainingError, match="no earlier example is left to replay") as told:
+    with pytest.raises(TrainingError, match="none of the model's 1 replies can be replayed") as told:
         answered(loaded, renderer, [example(0, accepts=lambda reply: False)], REPLAY, 0)
     assert "replay.kind=self" in told.value.hint
 
@@ -133,7 +133,7 @@ def test_the_base_writes_requests_and_the_latest_model_answers(
 
 def test_answers_that_do_not_fit_the_tools_are_dropped(loaded: LoadedModel, renderer: ChatRenderer) -> None:
     earlier = [example(i, valid=lambda reply: False) for i in range(4)]
-    with pytest.raises(TrainingError, match="no earlier example"):
+    with pytest.raises(TrainingError, match=r"none of the model's \d+ replies can be replayed"):
         synthesized(loaded, loaded, renderer, earlier, REPLAY, 0)
 
 

@@ -102,8 +102,9 @@ def test_settings_leave_the_rest_as_it_is() -> None:
         (
             "replay.samples",
             "0",
-            "`replay.samples`, `batch_size`, `max_tokens` and `top_k` must be at least 1",
+            "`replay.samples`, `batch_size` and `max_tokens` must be at least 1",
         ),
+        ("replay.top_k", "0", "recipe: `replay.top_k` is 0, must be at least 1"),
         ("replay.free", "-1", "recipe: `replay.free` is -1.0, must be at least 0"),
         ("replay.tools_temperature", "0", "`replay.tools_temperature` is 0.0, must be at least 0.01"),
     ],
@@ -132,6 +133,24 @@ def test_replay_from_nowhere_is_refused() -> None:
     with pytest.raises(TrainingError, match="are all 0"):
         Recipe().with_settings(nothing)
     assert Recipe().with_settings(nothing | {"replay.kind": "none"}).replay.kind == "none"
+
+
+def test_samples_of_one_model_have_no_other_as_their_teacher() -> None:
+    live = {"replay.teacher": "live", "adapter": "fresh"}
+    with pytest.raises(TrainingError, match="not from what wrote the samples") as refused:
+        Recipe().with_settings(live)
+    assert Recipe().with_settings(live | {"replay.kind": "none"}).adapter == "fresh"
+    assert "replay.teacher=cached" in refused.value.hint
+
+
+@pytest.mark.parametrize(("declined", "weight"), [(0.0, 2.0), (0.25, 1.5), (1.0, 0.0)])
+def test_what_the_examples_decline_is_replayed_the_less(declined: float, weight: float) -> None:
+    recipe = Recipe()
+    assert recipe.drawn(declined) == dataclasses.replace(recipe.replay, irrelevant=weight)
+
+
+def test_no_more_is_drawn_than_training_sees() -> None:
+    assert Recipe(steps=2, replay=ReplayRecipe(samples=100, batch_size=3)).drawn().samples == 6
 
 
 @pytest.mark.parametrize("values", [{"lora": 3}, {"extra": 1}, {"lora": {"extra": 1}}])

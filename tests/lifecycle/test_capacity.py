@@ -120,6 +120,17 @@ def test_growing_the_adapter_is_a_way_out(updated: TinyLine) -> None:
     assert updated.plan(2, **{"adapter": "grow", "lora.rank": "4"}).recipe.adapter == "grow"
 
 
+def test_a_version_that_has_grown_is_asked_anew(updated: TinyLine) -> None:
+    updated.second_tools()
+    say(updated, 2, "saturated")
+    grown = updated.update(2, adapter="grow", lora__rank="4").version.number
+    promote(updated.workspace, grown, waiver="for the next update")
+    assert updated.plan(2).parent.number == grown
+    say(updated, grown, "saturated")
+    with pytest.raises(GateRefusedError, match=f"version {grown} is saturated"):
+        updated.plan(2)
+
+
 def test_a_folded_version_is_asked_anew(updated: TinyLine) -> None:
     updated.second_tools()
     say(updated, 2, "saturated")

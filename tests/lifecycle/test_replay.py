@@ -12,6 +12,7 @@ from adaptman.learning.replay import ReplaySet
 from adaptman.lifecycle.plan import make_plan
 from adaptman.lifecycle.replay import _taught_by, _tool_prompts, earlier_examples
 from adaptman.toolspec.formats import ToolCall, output_format
+from adaptman.toolspec.validate import fits
 from tests.lifecycle.tiny_line import CANDIDATE, FIRST_EXAMPLES, TinyLine, declining, lines, tiny_lines
 
 
@@ -49,7 +50,7 @@ def test_exemplars_are_replayed(second: TinyLine) -> None:
 
 @pytest.mark.parametrize("kind", ["opr", "ssr"])
 def test_a_model_that_answers_nothing_rightly_has_nothing_to_replay(second: TinyLine, kind: str) -> None:
-    with pytest.raises(TrainingError, match="no earlier example is left to replay"):
+    with pytest.raises(TrainingError, match=r"none of the model's \d+ replies can be replayed"):
         second.update(2, replay__kind=kind)
     assert second.version(3).state == "failed"
 
@@ -79,6 +80,9 @@ def test_synthesized_replies_are_judged_in_the_new_format(second: TinyLine) -> N
     pythonic = output_format("pythonic")
     assert one.valid(pythonic.render([ToolCall("send_mail", {"to": "ada@lab"})]))
     assert not one.valid(pythonic.render([ToolCall("send_mail", {"who": "ada@lab"})]))
+    other = ToolCall("find_flights", {"origin": "OSL", "destination": "FCO"})
+    assert fits(plan.document, other)
+    assert not one.valid(pythonic.render([other])), "a tool of the document that was not shown"
 
 
 def test_tools_of_which_no_call_is_replayed_are_on_record(second: TinyLine) -> None:

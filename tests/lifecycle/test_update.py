@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from adaptman.errors import AdaptmanError, ArtifactError, BusyError, ModelError, TrainingError
-from adaptman.learning import trainer
+from adaptman.learning import adapters, trainer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.promote import rollback
@@ -167,16 +169,32 @@ def test_an_example_that_is_too_long(filled: TinyLine) -> None:
     assert filled.version().state == "failed"
 
 
-@pytest.mark.parametrize("during", ["rendering", "training"])
-def test_out_of_memory(filled: TinyLine, monkeypatch: pytest.MonkeyPatch, during: str) -> None:
-    def starved(*arguments: object) -> None:
-        raise MemoryError
+def starved(*arguments: object, **more: object) -> None:
+    raise MemoryError
 
-    owner, name = (ChatRenderer, "answered") if during == "rendering" else (trainer._Run, "advance")
-    monkeypatch.setattr(owner, name, starved)
+
+def starved_by_torch(*arguments: object, **more: object) -> None:
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("why", [starved, starved_by_torch])
+@pytest.mark.parametrize(
+    ("owner", "name", "hint"),
+    [
+        (ChatRenderer, "answered", "halve the batch: `--set batch_size="),
+        (trainer._Run, "advance", "halve the batch: `--set batch_size="),
+        (engine, "load_version", "halve the batch: `--set batch_size="),
+        (adapters, "trainable", "run it where the model fits into memory"),
+        (trainer, "_saved", "run it where both models fit into memory"),
+    ],
+)
+def test_out_of_memory(
+    filled: TinyLine, monkeypatch: pytest.MonkeyPatch, why: Any, owner: Any, name: str, hint: str
+) -> None:
+    monkeypatch.setattr(owner, name, why)
     with pytest.raises(TrainingError, match="out of memory") as raised:
         filled.update()
-    assert raised.value.hint.startswith("halve the batch: `--set batch_size=")
+    assert raised.value.hint.startswith(hint)
     assert filled.version().state == "failed"
 
 
