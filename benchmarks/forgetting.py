@@ -226,10 +226,12 @@ def _base_folder(setting: Setting, seed: int) -> Path:
 
 def _key(setting: Setting) -> str:
     """What two runs have in common that share what was made for one of them."""
-    with (setting.base / "model.safetensors").open("rb") as file:
-        base = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    digest = hashlib.sha256()
+    for path in sorted(setting.base.glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     matrix = "-matrix" if setting.whole_matrix else ""
-    return f"{setting.stream_name}-{setting.examples}-{setting.cases}-{base}{matrix}"
+    return f"{setting.stream_name}-{setting.examples}-{setting.cases}-{digest.hexdigest()[:8]}{matrix}"
 
 
 def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:
@@ -434,6 +436,8 @@ def _base(given: Path | None, work: Path) -> Path:
     target = given or work / "base"
     if given is None and not target.exists():
         models.convert(models.embedded_gguf(), target)
+    if not (target / "config.json").exists():
+        raise SystemExit(f"`{target}` holds no checkpoint")
     return target
 
 
