@@ -30,7 +30,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ from typing import Any, NamedTuple
 import torch
 from forgetting_stream import STREAMS, Record, Stream, Update
 
+from adaptman.artifacts.folder import digest_of
 from adaptman.errors import TrainingError
 from adaptman.evaluation.runner import SuiteResult, run_suite
 from adaptman.evaluation.suites import Suite
@@ -226,12 +227,14 @@ def _base_folder(setting: Setting, seed: int) -> Path:
 
 def _key(setting: Setting) -> str:
     """What two runs have in common that share what was made for one of them."""
-    digest = hashlib.sha256()
-    for path in sorted(setting.base.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
     matrix = "-matrix" if setting.whole_matrix else ""
-    return f"{setting.stream_name}-{setting.examples}-{setting.cases}-{digest.hexdigest()[:8]}{matrix}"
+    return f"{setting.stream_name}-{setting.examples}-{setting.cases}-{_weights_of(setting.base)}{matrix}"
+
+
+@cache
+def _weights_of(base: Path) -> str:
+    digests = [digest_of(path) for path in sorted(base.glob("*.safetensors"))]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
 
 
 def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:

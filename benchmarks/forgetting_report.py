@@ -222,8 +222,9 @@ def read(folder: Path) -> list[Seeds]:
     files = [_lines(path) for path in sorted(folder.glob("*.jsonl")) if not path.name.startswith("base-")]
     found: dict[tuple[Any, ...], list[Run]] = {}
     bases = {path.stem.removeprefix("base-"): _lines(path)[0] for path in folder.glob("base-*.jsonl")}
+    most = max(map(len, files), default=0)
     for records in files:
-        if len(records) == max(map(len, files)):
+        if len(records) == most:
             run = Run(tuple(records), bases[f"seed{records[0]['seed']}"])
             found.setdefault((run.strategy, run.steps, run.lr, run.precision), []).append(run)
     made = [Seeds(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]

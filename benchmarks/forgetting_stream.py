@@ -29,7 +29,7 @@ from adaptman.demo.second_update import HELD_OUT_PER_TOOL, ToolUpdate, tool_upda
 from adaptman.evaluation.bfcl import read_category, wheel_data
 from adaptman.evaluation.suites import Suite, SuiteKind, read_suite
 from adaptman.toolspec.jsontext import canonical_json
-from adaptman.toolspec.questions import declines
+from adaptman.toolspec.questions import share_declined
 
 Record = dict[str, Any]
 QUESTIONS = Path(__file__).parent / "data" / "general_questions.tsv"
@@ -58,7 +58,7 @@ class Update:
     @property
     def declined(self) -> float:
         """Share of the examples that show tools and call none."""
-        return sum(declines(one["messages"], one["tools"]) for one in self.examples) / len(self.examples)
+        return share_declined([(one["messages"], one["tools"]) for one in self.examples])
 
     @property
     def tools(self) -> tuple[Record, ...]:

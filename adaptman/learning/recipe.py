@@ -137,8 +137,8 @@ class Recipe:
     adapter: Literal["continue", "grow", "fresh", "full"] = "continue"
     """`continue`: the parent's adapter goes on; `grow`: it is widened to `lora.rank` first; `fresh`: a new
     one from the checkpoint under it, for this update alone, which is then the old model of `kl_new` and
-    `mask_surprising`; `full`: none, all weights are trained (choose a
-    smaller `lr`), and the version is a checkpoint of its own."""
+    `mask_surprising`; `full`: none, all weights are trained (choose a smaller `lr`), and the version is a
+    checkpoint of its own."""
     interpolate: float = 1.0
     """After training, parameters this far from the parent's to the tuned ones (WiSE-FT, arXiv 2109.01903)."""
     lora: LoraRecipe = field(default_factory=LoraRecipe)

@@ -22,7 +22,7 @@ from adaptman.toolspec.changes import ChangeSet
 from adaptman.toolspec.document import ToolDocument
 from adaptman.toolspec.examples import Example, read_examples
 from adaptman.toolspec.formats import OutputFormat, ToolCall
-from adaptman.toolspec.questions import declines
+from adaptman.toolspec.questions import share_declined
 
 if TYPE_CHECKING:
     from registry import tables
@@ -87,7 +87,7 @@ class UpdatePlan:
     @property
     def declined(self) -> float:
         """Share of the examples that show tools and call none."""
-        return sum(declines(one.messages, one.tools) for one in self.examples) / len(self.examples)
+        return share_declined([(one.messages, one.tools) for one in self.examples])
 
     @property
     def replay(self) -> ReplayRecipe:

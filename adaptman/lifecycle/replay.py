@@ -175,21 +175,24 @@ def earlier_examples(workspace: Workspace, plan: UpdatePlan) -> list[EarlierExam
     """
     from adaptman.learning.earlier import EarlierExample
 
+    shown = [
+        (update, example, document_from_openai(example.tools))
+        for update, example in learned_examples(workspace, plan.parent)
+    ]
     return [
         EarlierExample(
             example.messages,
             example.tools,
             update,
             accepts=partial(_is_right, plan, calls_of(example.messages[-1])),
-            valid=partial(_is_call, plan, document_from_openai(example.tools)),
+            valid=partial(_is_call, plan, document),
         )
-        for update, example in learned_examples(workspace, plan.parent)
-        if _still_right(plan, example)
+        for update, example, document in shown
+        if _still_right(plan, example, document)
     ]
 
 
-def _still_right(plan: UpdatePlan, example: Example) -> bool:
-    shown = document_from_openai(example.tools)
+def _still_right(plan: UpdatePlan, example: Example, shown: ToolDocument) -> bool:
     known = [plan.document.get(tool.name) for tool in shown.tools]
     same = all(now is not None and same_tool(now, tool) for now, tool in zip(known, shown.tools, strict=True))
     calls = [call for message in example.messages for call in calls_of(message)]

@@ -13,6 +13,8 @@ from adaptman.toolspec.formats import Reply, ToolCall
 from adaptman.toolspec.jsontext import canonical_json
 from adaptman.toolspec.nearness import NearPair, groups, near_pairs, question_text
 
+_Records = Sequence[Mapping[str, Any]]
+
 
 class HeldOut(NamedTuple):
     """Indices of examples, each list in the order of the file."""
@@ -41,9 +43,13 @@ def answer_key(message: Mapping[str, Any]) -> str:
     return _calls_key(calls_of(message))
 
 
-def declines(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a conversation shows tools and calls none."""
-    return bool(tools) and not any(message.get("tool_calls") for message in messages)
+def share_declined(conversations: Sequence[tuple[_Records, _Records]]) -> float:
+    """The part of some conversations, each of messages and tools, that shows tools and calls none."""
+    declined = [
+        bool(tools) and not any(message.get("tool_calls") for message in messages)
+        for messages, tools in conversations
+    ]
+    return sum(declined) / len(declined)
 
 
 def makes_calls(reply: Reply, wanted: Sequence[ToolCall]) -> bool:
