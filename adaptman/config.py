@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads that training and evaluation may use; by default as many as torch chooses."""
 
+    device: str = Field(default="cpu", min_length=1)
+    """Where models are loaded, trained and asked, as torch names it: `cpu`, `cuda`, `cuda:1`. Tested on the
+    CPU, and on a stand-in for another device; no GPU has run it yet."""
+
     @field_validator("actor")
     @classmethod
     def _one_name(cls, value: str) -> str:

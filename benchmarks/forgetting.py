@@ -114,6 +114,11 @@ class Setting:
     whole_matrix: bool
     stream_name: str
     command: str
+    device: str = "cpu"
+
+    def use_hardware(self) -> None:
+        torch.set_num_threads(self.threads)
+        models.use_device(self.device)
 
     def stream(self, seed: int) -> Stream:
         return STREAMS[self.stream_name](examples=self.examples, cases=self.cases, seed=seed)
@@ -171,7 +176,7 @@ class Asked:
         head, found = models.head_weight(self.loaded.model), {}
         with torch.inference_mode():
             for index, hidden in chain.from_iterable(predicting(read, rows, positions, budget=4096)):
-                found[index] = top_k_of(hidden @ head.T, _TEACHER_TOP)
+                found[index] = top_k_of((hidden @ head.T).cpu(), _TEACHER_TOP)
         return [
             ReplaySample("exemplar", ids, where, found[at])
             for at, (ids, where) in enumerate(zip(rows, positions, strict=True))
@@ -190,7 +195,7 @@ def _as_record(result: SuiteResult) -> dict[str, Any]:
 
 def ask_base(setting: Setting, seed: int) -> None:
     """Scores of the base, and its own samples and predictions, by which drift is measured."""
-    torch.set_num_threads(setting.threads)
+    setting.use_hardware()
     if not (setting.results / f"base-seed{seed}.jsonl").exists():
         _score_base(setting, seed)
     if not (_base_folder(setting, seed) / "old.safetensors").exists():
@@ -248,7 +253,7 @@ def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:
 
 def run(plan: Plan, setting: Setting) -> str:
     """Teach the stream by one strategy; what is in the results file already is not taught again."""
-    torch.set_num_threads(setting.threads)
+    setting.use_hardware()
     data, path = setting.stream(plan.seed), setting.results / f"{plan.name}.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     parent, key = None, _key(setting)
@@ -429,8 +434,9 @@ def _environment(setting: Setting) -> dict[str, Any]:
     import transformers
 
     return {
-        "device": platform.machine(), "threads": setting.threads, "command": setting.command,
-        "examples": setting.examples, "cases": setting.cases, "python": platform.python_version(),
+        "device": models.hardware().get("device", platform.machine()), "threads": setting.threads,
+        "command": setting.command, "examples": setting.examples, "cases": setting.cases,
+        "python": platform.python_version(),
         "torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
     }  # fmt: skip
 
@@ -457,6 +463,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--examples", type=int, default=32)
     parser.add_argument("--cases", type=int, default=32)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument(
@@ -468,7 +475,7 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     setting = Setting(
         _base(given.base, given.work), given.results, given.work, given.examples, given.cases, given.threads,
-        given.whole_matrix, given.stream, " ".join(["python", *sys.argv]),
+        given.whole_matrix, given.stream, " ".join(["python", *sys.argv]), given.device,
     )  # fmt: skip
     seeds = [int(seed) for seed in given.seeds.split(",")]
     plans = [

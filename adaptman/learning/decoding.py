@@ -121,9 +121,7 @@ class _Writer:
         self._chance = None
         self._temperature_N = torch.tensor([row.temperature for row in rows])
         if settings.sample:
-            device = generator.device if generator else None
-            shape = (len(rows), most)
-            self._chance = torch.rand(shape, generator=generator, device=device, dtype=torch.float64).cpu()
+            self._chance = torch.rand((len(rows), most), generator=generator, dtype=torch.float64)
 
     def write(self, rows: Sequence[int], logits_BV: Tensor) -> list[int]:
         """The next token of each of `rows`."""

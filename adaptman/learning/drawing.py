@@ -70,7 +70,7 @@ def generate(
         TrainingError: nothing usable could be drawn, or memory ran out.
     """
     wanted = quotas(recipe, has_tools=bool(tool_prompts), has_shown=bool(shown), rewrites=before is not None)
-    generator = torch.Generator(device=loaded.model.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     writer = _Writer(loaded, renderer, before or renderer, recipe, generator)
     with memory_told("while drawing replay", "draw shorter samples: `--set replay.max_tokens=…`"):
         drafts = writer.drafts(wanted, tool_prompts, shown, seed)

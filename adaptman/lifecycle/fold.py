@@ -137,7 +137,7 @@ def merge(workspace: Workspace, source: ModelVersion, target: Path, progress: Pr
 
     base, adapter = engine.base_path(workspace, source), engine.adapter_path(workspace, source)
     rows = _probes(workspace, source)
-    engine.use_threads(workspace)
+    engine.use_hardware(workspace)
     progress.start("fold", 3)
     before = models.logits_of(base, adapter, rows)
     progress.advance(1)

@@ -132,7 +132,7 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
         with workspace.registry.read() as reader:
             version = reader.version(model.id, number)
         engine.check_weights(version)
-        _use_threads(workspace, version)
+        _use_hardware(workspace, version)
         runs = workspace.settings.home / "runs"
         runs.mkdir(parents=True, exist_ok=True)
         # Named like the folder of a run, so that gc finds what a kill has left.
@@ -220,11 +220,11 @@ def _environment_then(version: ModelVersion) -> Mapping[str, Any]:
     return found
 
 
-def _use_threads(workspace: Workspace, version: ModelVersion) -> None:
+def _use_hardware(workspace: Workspace, version: ModelVersion) -> None:
     """Sums are rounded otherwise by another number of threads."""
     threads = _environment_then(version).get("threads")
     if workspace.settings.threads is None and threads is not None:
         from adaptman.learning import models
 
         models.use_threads(threads)
-    engine.use_threads(workspace)
+    engine.use_hardware(workspace)
