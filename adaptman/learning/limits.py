@@ -1,19 +1,23 @@
-"""What runs out, told as an error with a way out: memory and disk."""
+"""What runs out: memory and disk, told as an error with a way out; and how much memory it has been."""
 
 from __future__ import annotations
 
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
 from adaptman.errors import TrainingError
 
 # What torch says: its CUDA allocator, its CPU allocator on Linux, and the latter on other systems.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+_MIB = 2**20
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
@@ -30,6 +34,15 @@ def memory_told(during: str, hint: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _SIGNS):
             raise
         raise TrainingError(f"out of memory {during}", hint=hint) from error
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most memory so far, in MiB: of a CUDA device what torch has had at one time, else of the process
+    what was resident, also before this was computed."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / _MIB
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / _MIB if sys.platform == "darwin" else most / 1024  # in bytes there, in KiB elsewhere
 
 
 @contextmanager

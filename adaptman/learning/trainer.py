@@ -20,7 +20,7 @@ from torch import Tensor
 from adaptman.errors import TrainingError
 from adaptman.learning import adapters, lora, models
 from adaptman.learning.chat import Encoded
-from adaptman.learning.limits import disk_told, memory_told
+from adaptman.learning.limits import disk_told, memory_told, peak_memory_mib
 from adaptman.learning.objective import Objective
 from adaptman.learning.packing import RowReader
 from adaptman.learning.recipe import Recipe
@@ -46,6 +46,8 @@ class StepMetrics(NamedTuple):
     grad_norm: float
     tokens_per_s: float
     """Tokens of examples and replay, prompts counted and padding not, per second of the step."""
+    peak_memory_mib: float
+    """The most memory so far, as `limits.peak_memory_mib` has it."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +198,8 @@ class _Run:
         self.new_tokens, self.replay_tokens = self.new_tokens + tokens[0], self.replay_tokens + tokens[1]
         elapsed = time.monotonic() - began
         self.step, self.seconds = self.step + 1, self.seconds + elapsed
-        metrics = StepMetrics(
-            self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, sum(tokens) / elapsed
-        )
+        speed, memory = sum(tokens) / elapsed, peak_memory_mib(self.head_VD.device)
+        metrics = StepMetrics(self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, speed, memory)
         self._log(metrics)
         return metrics
 
@@ -215,6 +216,7 @@ class _Run:
             "train/lr": metrics.lr,
             "train/grad_norm": metrics.grad_norm,
             "train/tokens_per_s": metrics.tokens_per_s,
+            "train/peak_memory_mib": metrics.peak_memory_mib,
         }
         for name, value in values.items():
             if value is not None:

@@ -292,6 +292,7 @@ def summary(trained: Trained) -> dict[str, Any]:
     """The figures of a training that are worth a glance."""
     last: Mapping[str, float] = {name: points[-1][1] for name, points in trained.curves.items()}
     tokens = trained.new_tokens + trained.replay_tokens
+    peak = last.get("train/peak_memory_mib")  # not known of a run that an older adaptman began
     return {
         "new_loss": last.get("train/new_loss"),
         "replay_loss": last.get("train/replay_loss"),
@@ -299,4 +300,5 @@ def summary(trained: Trained) -> dict[str, Any]:
         "replay_tokens": trained.replay_tokens,
         "seconds": round(trained.seconds, 1),
         "tokens_per_s": round(tokens / trained.seconds, 1) if trained.seconds else None,
+        "peak_memory_mib": None if peak is None else round(peak),
     }

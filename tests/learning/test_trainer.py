@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from adaptman.learning import models, objective
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.drawing import generate
+from adaptman.learning.limits import peak_memory_mib
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import LoraRecipe, Recipe, ReplayRecipe
 from adaptman.learning.replay import ReplaySample, ReplaySet
@@ -204,6 +206,19 @@ def test_replay_keeps_the_model_where_it_was(
     without = train(base, None, examples, None, recipe, tmp_path / "without")
     held = train(base, None, examples, replay, recipe, tmp_path / "held")
     assert drift(base, held, unseen) < 0.6 * drift(base, without, unseen)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells it elsewhere")
+def test_the_peak_of_memory_is_what_the_system_says(undisturbed: Trained) -> None:
+    peaks = [value for _, value in undisturbed.curves["train/peak_memory_mib"]]
+    assert peaks == sorted(peaks)
+    held = torch.ones(2**27)  # half a GiB, all of it touched
+    now = peak_memory_mib(torch.device("cpu"))
+    told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert told is not None
+    assert now == pytest.approx(int(told[1]) / 1024, rel=0.01)
+    assert peaks[-1] <= now
+    assert now >= held.nbytes / 2**20
 
 
 def test_without_replay_there_is_no_replay_loss(base: Path, examples: list[Encoded], tmp_path: Path) -> None:
