@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from adaptman.toolspec.canonical import types_of
-from adaptman.toolspec.document import Tool
+from adaptman.toolspec.document import Tool, first_sentence
 from adaptman.toolspec.samples import Sampler
 from adaptman.toolspec.validate import validate_arguments
 
@@ -104,9 +104,8 @@ def request_for(tool: Tool, arguments: Mapping[str, Any], chance: random.Random)
 
 
 def _purpose(tool: Tool) -> str:
-    first = re.split(r"(?<=[.!?])\s|\n", tool.description.strip(), maxsplit=1)[0].strip()
-    text = first if 0 < len(first) <= 200 else f"{_spoken(tool.name).capitalize()}"
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    first = first_sentence(tool.description)
+    return f"{first if 0 < len(first) <= 200 else _spoken(tool.name).capitalize()}."
 
 
 def _spoken(name: str) -> str:

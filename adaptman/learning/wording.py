@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from adaptman.toolspec.document import first_sentence
+
 # How a user asks for what a tool does, and for what it finds. What is held by requests that read like a
 # description is held for such requests alone.
 _DO = ("Can you", "I need to", "Please", "Could you", "I want to", "Help me", "How do I")
@@ -21,8 +23,7 @@ _ENDINGS = {"ies": "y", "sses": "ss", "shes": "sh", "ches": "ch", "xes": "x", "o
 def purpose(tool: Mapping[str, Any]) -> str:
     """What a tool does, by the first sentence of its description; empty without one."""
     description = str(tool.get("function", tool).get("description") or "")
-    first = re.split(r"\.(?:\s|$)|\n", description.strip(), maxsplit=1)[0].strip()
-    return _OF_ITSELF.sub("", first, count=1)
+    return _OF_ITSELF.sub("", first_sentence(description), count=1)
 
 
 def asked_for(tool: Mapping[str, Any], at: int, *, tells: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -124,6 +125,11 @@ class ToolDocument:
 
 def _name_of(tool: dict[str, Any]) -> str:
     return str(tool["name"])
+
+
+def first_sentence(description: str) -> str:
+    """The first sentence, or the first line where that is shorter, without the mark at its end."""
+    return re.split(r"[.!?](?:\s|$)|\n", description.strip(), maxsplit=1)[0].strip()
 
 
 def as_openai(tools: Iterable[Tool]) -> list[dict[str, Any]]:

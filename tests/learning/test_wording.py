@@ -11,6 +11,7 @@ from adaptman.learning.wording import asked_for, ended, purpose
     ("description", "wanted"),
     [
         ("Find it. Or not.", "Find it"),
+        ("Find it! Or not.", "Find it"),
         ("Find v1.2 of it", "Find v1.2 of it"),
         (" Find it\nin a list", "Find it"),
         ("This function finds it.", "finds it"),
