@@ -24,7 +24,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -115,6 +114,11 @@ class Setting:
     stream_name: str
     command: str
     device: str = "cpu"
+
+    @property
+    def mark(self) -> str:
+        """What tells the files of another device from those of the CPU."""
+        return "" if self.device == "cpu" else f"-{self.device.replace(':', '')}"
 
     def use_hardware(self) -> None:
         torch.set_num_threads(self.threads)
@@ -233,7 +237,8 @@ def _base_folder(setting: Setting, seed: int) -> Path:
 def _key(setting: Setting) -> str:
     """What two runs have in common that share what was made for one of them."""
     matrix = "-matrix" if setting.whole_matrix else ""
-    return f"{setting.stream_name}-{setting.examples}-{setting.cases}-{_weights_of(setting.base)}{matrix}"
+    cases = f"{setting.stream_name}-{setting.examples}-{setting.cases}"
+    return f"{cases}-{_weights_of(setting.base)}{matrix}{setting.mark}"
 
 
 @cache
@@ -254,7 +259,7 @@ def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:
 def run(plan: Plan, setting: Setting) -> str:
     """Teach the stream by one strategy; what is in the results file already is not taught again."""
     setting.use_hardware()
-    data, path = setting.stream(plan.seed), setting.results / f"{plan.name}.jsonl"
+    data, path = setting.stream(plan.seed), setting.results / f"{plan.name}{setting.mark}.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     parent, key = None, _key(setting)
     for number, update in enumerate(data.updates):
@@ -311,7 +316,7 @@ class _Stage:
             "replay_tokens": trained.replay_tokens, "replay": replayed.report if replayed else None,
             "drawing": drawing.told, "training": training.told,
             "last_new_loss": trained.curves["train/new_loss"][-1][1],
-            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "peak_memory_mb": round(trained.curves["train/peak_memory_mib"][-1][1]),
         }  # fmt: skip
 
     def _replay(self, fmt: OutputFormat) -> tuple[ReplaySet | None, Recipe]:
@@ -434,10 +439,10 @@ def _environment(setting: Setting) -> dict[str, Any]:
     import transformers
 
     return {
-        "device": models.hardware().get("device", platform.machine()), "threads": setting.threads,
-        "command": setting.command, "examples": setting.examples, "cases": setting.cases,
-        "python": platform.python_version(),
-        "torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
+        "device": platform.machine() if setting.device == "cpu" else models.hardware()["device"],
+        "threads": setting.threads, "command": setting.command, "examples": setting.examples,
+        "cases": setting.cases, "python": platform.python_version(), "torch": torch.__version__,
+        "transformers": transformers.__version__, "peft": peft.__version__,
     }  # fmt: skip
 
 

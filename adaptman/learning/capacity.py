@@ -152,6 +152,7 @@ def probe(
         bits = offered - value_nats(after, taught[:load]) / math.log(2)
         measured.append(_Measured(load, bits.clamp_min(0), drift(after, held_out)))
         trainable = models.count_parameters(done.adapter)
+        del after  # before the next rung loads its own
     shutil.rmtree(workdir, ignore_errors=True)
     weights = torch.tensor([len(one.positions) for one in held_out], dtype=torch.float64)
     return frontier(measured, offered, weights, trainable, ladder.seed), held_out

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from adaptman.errors import ModelError
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftModel
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -129,8 +128,8 @@ def use_device(name: str) -> None:
     global _device  # as torch keeps its threads: one process computes in one place
     try:
         device = torch.device(name)
-        torch.ones(1, device=device).sum().item()
-    except Exception as error:  # RuntimeError, AssertionError and NotImplementedError, by what is missing
+        torch.ones(1, device=device, dtype=torch.float64).sum().item()  # sampling and drift are summed in it
+    except Exception as error:  # RuntimeError, AssertionError, TypeError and others, by what is missing
         raise ModelError(
             f"torch cannot compute on the device `{name}`: {_first_line(error)}",
             hint='compute on the processor with `device = "cpu"`, or install the torch made for the device',
@@ -139,18 +138,17 @@ def use_device(name: str) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """What torch computes with here: threads, the processor's instructions, and another device in use."""
+    """What torch computes with here: threads, the processor's instructions, and the device: `cpu`, or the
+    product's name where torch tells it (`NVIDIA H200`)."""
     import torch
 
-    found = {"threads": torch.get_num_threads(), "cpu": torch.backends.cpu.get_cpu_capability()}
-    return found if _device == "cpu" else {**found, "device": _device_name(torch.device(_device))}
-
-
-def _device_name(device: torch.device) -> str:
-    """The product's name where torch tells it (`NVIDIA H200`), or else the device's."""
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    device = torch.device(_device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": name,
+    }
 
 
 class WeightDifference(NamedTuple):
@@ -308,12 +306,12 @@ def _from_pretrained(directory: Path, **where: Any) -> tuple[PreTrainedModel, Pr
                 use_safetensors=None if where else True,
                 **where,
             )
+        model.to(torch.device(_device))  # type: ignore[arg-type]
     except Exception as error:  # transformers, tokenizers and safetensors raise errors of every kind
         raise ModelError(
             f"no causal language model could be loaded from `{directory}`: {_first_line(error)}",
             hint="name a directory with config.json, tokenizer files and *.safetensors, or a .gguf file",
         ) from error
-    model.to(torch.device(_device))  # type: ignore[arg-type]
     return model, tokenizer
 
 
@@ -321,7 +319,8 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, *, trainable: bool) -> 
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+        # Read on the CPU, then copied to the model: by itself PEFT reads on a GPU whenever there is one.
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable, torch_device="cpu")
     except Exception as error:  # as above
         raise ModelError(f"the adapter in `{adapter}` cannot be loaded: {_first_line(error)}") from error
 

@@ -124,7 +124,8 @@ class Recipe:
     """Steps between checkpoints, from which a run that died goes on."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the matrix products; weights, gradients and optimiser are fp32 in both. `bf16` pays where the
-    processor multiplies it (AVX-512 BF16, AMX); elsewhere it takes several times as long."""
+    processor multiplies it (AVX-512 BF16, AMX); on another one it takes several times as
+    long."""
     seed: int = 0
     """Seed of initialisation, order and sampling."""
     kl_new: float = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -45,9 +46,8 @@ def evidence(loaded: LoadedModel, samples: Sequence[ReplaySample]) -> Evidence:
     with _watched(loaded.model) as activity:
         before = own_loss(loaded, samples)
     noisy = [
-        own_loss(disturbed, samples)
+        own_loss(_changed(loaded, partial(models.disturb, seed=seed, share=NOISE)), samples)
         for seed in _SEEDS
-        for disturbed in (_changed(loaded, lambda other, seed=seed: models.disturb(other, seed, NOISE)),)  # type: ignore[misc]
     ]
     rounded = own_loss(_changed(loaded, round_weights), samples)
     ranks = [stable_rank(value) for value in models.matrices(loaded)]

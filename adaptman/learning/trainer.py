@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -100,9 +101,11 @@ def train(
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
             run.save()
+    figures = run.curves, run.new_tokens, run.replay_tokens, run.seconds
+    del run, material  # gradients, moments and an old model's weights, before other weights are loaded
     with memory_told("while the weights are written", "run it where both models fit into memory"):
         saved = _saved(model, base, parent_adapter, recipe, workdir)
-    return Trained(saved, run.curves, run.new_tokens, run.replay_tokens, run.seconds)
+    return Trained(saved, *figures)
 
 
 class _Order:
@@ -174,7 +177,11 @@ class _Run:
         inner = adapters.without(model)
         self.head_VD = models.head_weight(inner)
         read = RowReader(inner.base_model, longest=longest)
-        self.objective = Objective(recipe, read, self.head_VD, self.parameters, self._autocast)
+        # On a CPU the adapted layers know of bf16 themselves, which costs less than casting as one goes.
+        device = self.head_VD.device.type
+        wanted = recipe.precision == "bf16" and (device != "cpu" or recipe.adapter == "full")
+        autocast = partial(torch.autocast, device, torch.bfloat16, enabled=wanted)
+        self.objective = Objective(recipe, read, self.head_VD, self.parameters, autocast)
         self.step, self.new_tokens, self.replay_tokens, self.seconds = 0, 0, 0, 0.0
         self.curves: Series = {}
 
@@ -202,12 +209,6 @@ class _Run:
         metrics = StepMetrics(self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, speed, memory)
         self._log(metrics)
         return metrics
-
-    def _autocast(self) -> torch.autocast:
-        """On a CPU the adapted layers know of bf16 themselves, which costs less than casting as one goes."""
-        device = self.head_VD.device.type
-        wanted = self.recipe.precision == "bf16" and (device != "cpu" or self.recipe.adapter == "full")
-        return torch.autocast(device, torch.bfloat16, enabled=wanted)
 
     def _log(self, metrics: StepMetrics) -> None:
         values = {

@@ -93,6 +93,13 @@ def use_hardware(workspace: Workspace) -> None:
     models.use_device(workspace.settings.device)
 
 
+def device() -> str:
+    """The name of what is computed on."""
+    from adaptman.learning import models
+
+    return str(models.hardware()["device"])
+
+
 def load_version(workspace: Workspace, version: ModelVersion) -> LoadedModel:
     """The version's model with its adapter merged.
 

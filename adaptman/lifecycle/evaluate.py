@@ -249,7 +249,8 @@ def score(
                 suite, loaded, fmt, progress.advance, begun=begun, journal=journal, is_settled=is_settled
             )
             progress.finish(f"{suite.metric} {result.value:.2f}{_where_it_ended(result)}")
-            record_run(workspace, version, row, key, result, {**environment(), **_named_scorers(scorers)})
+            where = {**environment(), "device": engine.device(), **_named_scorers(scorers)}
+            record_run(workspace, version, row, key, result, where)
         journal.remove()
         results.append(result)
     return tuple(results)
@@ -314,6 +315,8 @@ def _cache_key(
         "max_new_tokens": new_tokens(SuiteKind(row.kind)),
         **more,
     }
+    if workspace.settings.device != "cpu":  # it rounds otherwise, and a tie falls otherwise
+        asked["device"] = workspace.settings.device
     return sha256_of(canonical_json(asked))
 
 

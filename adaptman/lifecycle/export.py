@@ -56,6 +56,7 @@ def export_version(workspace: Workspace, number: int, target: Path, *, merged: b
         if merged:
             from adaptman.learning import models
 
+            engine.use_hardware(workspace)  # merged where it was when it was asked
             models.export_merged(engine.base_path(workspace, version), adapter, scratch)
         elif adapter is not None:
             _copy_files(adapter, scratch)

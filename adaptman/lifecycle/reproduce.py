@@ -186,7 +186,7 @@ def _compared(
         weights,
         replay,
         difference,
-        None if not then else changed(then, training_environment()),
+        None if not then else changed({"device": "cpu", **then}, training_environment()),
         compare_rendering(workspace, version).told,
     )
 

@@ -49,8 +49,10 @@ def run_update(workspace: Workspace, plan: UpdatePlan, *, progress: Progress | N
     """
     with held(workspace, plan.model, f"update to schema {plan.schema.number}") as hold:
         progress = Watched(progress or Silent(), hold)
-        engine.use_hardware(workspace)
-        version = standing_version(workspace, plan) or _start(workspace, plan)
+        version = standing_version(workspace, plan)
+        if version is None or version.state == "training":
+            engine.use_hardware(workspace)
+        version = version or _start(workspace, plan)
         if version.state == "training":
             version = _make_candidate(workspace, plan, version, progress)
         _forget(_workdir(workspace, plan, version))

@@ -17,6 +17,7 @@ from adaptman.learning import capacity, models, trainer
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.drawing import generate
+from adaptman.learning.packing import can_pack
 from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySet
 from tests.learning.callers import RECIPE, TOOLS, AnyText, tool_prompts
@@ -30,6 +31,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "terms on new tokens": {"kl_new": 1.0, "mask_surprising": 1000.0, "entropy_weight": True},
     "all weights": {"adapter": "full", "lr": 1e-4},
     "halfway": {"interpolate": 0.5},
+    "widened": {"adapter": "grow", "lora": {"rank": 20}},
+    "a new adapter": {"adapter": "fresh"},
 }
 
 
@@ -45,6 +48,7 @@ def updates(base: Path, parent: Path, folder: Path) -> dict[str, Any]:
     replay = generate(loaded, renderer, RECIPE, tool_prompts(), 0, shown=TOOLS)
     return {
         "device": loaded.model.device.type,
+        "packs": can_pack(loaded.model.base_model, longest=64),
         "replay": [one.ids for one in replay.samples],
         "logits": models.logits_of(base, parent, [[1, 2, 3, 4]])[0].amax(-1).tolist(),
         **{

@@ -18,8 +18,10 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NAME = "standin"
-# A GPU takes an index, and what is copied, from the CPU as well.
-_TAKES_BOTH = ("aten::_to_copy", "aten::copy_", "aten::index", "aten::index_put", "aten::index_put_")
+# A GPU takes what is copied from the CPU as well, an index of its own tensors too, and a number beside them.
+_COPIES = ("aten::_to_copy", "aten::copy_")
+_INDEXES = ("aten::index", "aten::index_put", "aten::index_put_")
+_JOINS = ("aten::cat", "aten::stack", "aten::gather")
 
 
 class Held(torch.Tensor):
@@ -78,13 +80,16 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name, given = func._schema.name, pytree.tree_leaves((args, kwargs))
     held = [one for one in given if isinstance(one, Held)]
     others = [one for one in given if isinstance(one, torch.Tensor) and not isinstance(one, Held)]
-    if held and any(one.dim() for one in others) and name not in _TAKES_BOTH:
-        shapes = [tuple(one.shape) for one in others]
+    refused = [one for one in others if one.dim() or name in _JOINS]
+    if name in _INDEXES and isinstance(args[0], Held):
+        refused = [one for one in args[2:3] if not isinstance(one, Held)]
+    if held and refused and name not in _COPIES:
+        shapes = [tuple(one.shape) for one in refused]
         raise RuntimeError(f"{name}: tensors on `{NAME}` and on the CPU, the latter {shapes}")
-    is_held = isinstance(args[0], Held) if others and args else bool(held)
+    is_held = isinstance(args[0], Held) if name in _COPIES else bool(held)
     if kwargs.get("device") is not None:
         is_held = torch.device(kwargs["device"]).type == NAME
-        kwargs = {**kwargs, "device": torch.device("cpu")}
+        kwargs = {**kwargs, "device": torch.device("cpu")} if is_held or held else kwargs
     plain_args, plain_kwargs = pytree.tree_map_only(Held, lambda one: one.inner, (args, kwargs))
     found = func(*plain_args, **plain_kwargs)
     if func._schema.is_mutable and name.endswith("_"):

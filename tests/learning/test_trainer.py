@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from adaptman.errors import TrainingError
-from adaptman.learning import models, objective
+from adaptman.learning import models, objective, trainer
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.drawing import generate
@@ -206,6 +209,36 @@ def test_replay_keeps_the_model_where_it_was(
     without = train(base, None, examples, None, recipe, tmp_path / "without")
     held = train(base, None, examples, replay, recipe, tmp_path / "held")
     assert drift(base, held, unseen) < 0.6 * drift(base, without, unseen)
+
+
+@pytest.mark.parametrize("settings", [{}, {"adapter": "full", "interpolate": 0.5}])
+def test_a_finished_training_holds_no_memory(
+    base: Path,
+    examples: list[Encoded],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+) -> None:
+    """Nor what it needed while the weights are written: the next model is loaded beside it otherwise."""
+    runs: list[weakref.ref[Any]] = []
+    begun, write = trainer._Run.__init__, trainer._saved
+
+    def begin(self: Any, *arguments: Any, **more: Any) -> None:
+        runs.append(weakref.ref(self))
+        begun(self, *arguments, **more)
+
+    def written(*arguments: Any) -> Path:
+        assert runs[0]() is None, "the optimiser is there while the weights are written"
+        return write(*arguments)
+
+    monkeypatch.setattr(trainer._Run, "__init__", begin)
+    monkeypatch.setattr(trainer, "_saved", written)
+    gc.disable()  # a cycle would be found by chance
+    try:
+        train(base, None, examples, None, replace(RECIPE, **settings), tmp_path)
+        assert runs[0]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells it elsewhere")

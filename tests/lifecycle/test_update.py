@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,15 +97,6 @@ def test_without_suites_the_candidate_is_not_judged(tmp_path_factory: pytest.Tem
     done = line.update()
     line.workspace.close()
     assert (done.version.state, done.evaluation) == ("trained", None)
-
-
-def test_a_device_that_cannot_compute_is_told_before_anything_begins(tmp_path: Path) -> None:
-    line = TinyLine.copy(tiny_lines().filled, tmp_path / "line", device="abacus")
-    before = line.events()
-    with pytest.raises(ModelError, match="torch cannot compute on the device `abacus`"):
-        line.update()
-    assert (line.events(), line.held_by(), len(line.versions())) == (before, [], 1)
-    line.workspace.close()
 
 
 def test_a_second_update_goes_on_from_the_first(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
