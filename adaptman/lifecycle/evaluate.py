@@ -96,6 +96,7 @@ def evaluate(
         ModelError: the version has no weights; or nothing is installed to diagnose with.
         NotFoundError: there is no such version.
         PolicyError: the policy cannot be read.
+        TrainingError: memory ran out.
         BusyError: somebody else is at work on the model line.
         ArtifactError: an artifact is missing or damaged.
     """
@@ -335,17 +336,20 @@ def _run(
     journal: Journal,
     is_settled: Callable[[SuiteResult], bool],
 ) -> SuiteResult:
-    return run_suite(
-        suite,
-        engine.answerer_of(loaded, fmt),
-        fmt,
-        max_new_tokens=new_tokens(suite.kind),
-        clock=time.monotonic,
-        on_done=on_done,
-        begun=begun,
-        on_batch=journal.append,
-        is_settled=is_settled,
-    )
+    from adaptman.learning.limits import memory_told
+
+    with memory_told(f"while suite `{suite.name}` was asked", "free some, then go on: `adaptman evaluate`"):
+        return run_suite(
+            suite,
+            engine.answerer_of(loaded, fmt),
+            fmt,
+            max_new_tokens=new_tokens(suite.kind),
+            clock=time.monotonic,
+            on_done=on_done,
+            begun=begun,
+            on_batch=journal.append,
+            is_settled=is_settled,
+        )
 
 
 def _stored(

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from adaptman.errors import ModelError, TrainingError, WorkspaceError
 from adaptman.evaluation.suites import SuiteKind
-from adaptman.learning import models
+from adaptman.learning import answerer, models
 from adaptman.lifecycle.evaluate import Evaluation, environment, evaluate
 from adaptman.lifecycle.promote import promote
 from adaptman.lifecycle.suites import register_suite
@@ -151,6 +152,16 @@ def test_no_suite(tmp_path: Path) -> None:
     assert "adaptman suite register" in raised.value.hint
 
 
+def test_out_of_memory_is_told(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*inputs: object, **options: object) -> object:
+        return torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(answerer, "decode", too_large)
+    with pytest.raises(TrainingError, match=r"out of memory while suite `[a-z-]+` was asked"):
+        evaluate(updated.workspace, CANDIDATE, again=True)
+    assert updated.held_by() == []
+
+
 def test_no_such_version(updated: TinyLine) -> None:
     with pytest.raises(NotFoundError, match="no version `9`"):
         evaluate(updated.workspace, 9)
@@ -179,5 +190,5 @@ def test_a_policy_that_cannot_be_read_is_told_before_the_suites(
 def test_what_a_figure_depends_on_is_on_record(updated: TinyLine) -> None:
     with updated.workspace.registry.read() as reader:
         run = reader.suite_runs(updated.version().id)[0]
-    assert run.environment == environment()
+    assert run.environment == {**environment(), "device": "cpu"}
     assert set(run.environment["packages"]) == {"adaptman", "torch", "transformers", "peft"}
