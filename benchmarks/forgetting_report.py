@@ -16,7 +16,8 @@ and of a run with `--whole-matrix`, whose matrix is a table of its own
 
 Intervals are of 95 %, from 10,000 draws of the cases of each suite with replacement; two strategies are
 compared on the same cases. Where there are several seeds, a line is their mean. The default that the others
-are compared with is the one in the same place (steps, rate, precision), or else the only one that there is.
+are compared with is the one in the same place (steps, rate, precision), or else the one with the most seeds,
+if no other has as many.
 """
 
 from __future__ import annotations
@@ -248,8 +249,10 @@ def interval(suites: Sequence[Sequence[float]], seed: int = 0) -> Interval:
 def summary(found: Sequence[Seeds]) -> str:
     """One line a strategy in its place."""
     default = {one.place: one for one in found if one.first.strategy == DEFAULT}
-    only = next(iter(default.values())) if len(default) == 1 else None
-    return _table([_named(one) | _figures(one, default.get(one.place, only)) for one in found])
+    most = max((len(one.runs) for one in default.values()), default=0)
+    first, *others = [one for one in default.values() if len(one.runs) == most] or [None]
+    elsewhere = None if others else first
+    return _table([_named(one) | _figures(one, default.get(one.place, elsewhere)) for one in found])
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
