@@ -74,7 +74,7 @@ class Setting:
     whole_matrix: bool
     stream_name: str
     command: str
-    device: str = "cpu"
+    device: str
 
     @property
     def mark(self) -> str:

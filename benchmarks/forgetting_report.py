@@ -250,8 +250,8 @@ def summary(found: Sequence[Seeds]) -> str:
     """One line a strategy in its place."""
     default = {one.place: one for one in found if one.first.strategy == DEFAULT}
     most = max((len(one.runs) for one in default.values()), default=0)
-    first, *others = [one for one in default.values() if len(one.runs) == most] or [None]
-    elsewhere = None if others else first
+    broadest = [one for one in default.values() if len(one.runs) == most]
+    elsewhere = broadest[0] if len(broadest) == 1 else None
     return _table([_named(one) | _figures(one, default.get(one.place, elsewhere)) for one in found])
 
 

@@ -52,9 +52,7 @@ def run_update(workspace: Workspace, plan: UpdatePlan, *, progress: Progress | N
         version = standing_version(workspace, plan)
         if version is None or version.state == "training":
             engine.use_hardware(workspace)
-        version = version or _start(workspace, plan)
-        if version.state == "training":
-            version = _make_candidate(workspace, plan, version, progress)
+            version = _make_candidate(workspace, plan, version or _start(workspace, plan), progress)
         _forget(_workdir(workspace, plan, version))
         evaluation = _evaluated(workspace, plan, version, progress) if plan.suites else None
         return Update(evaluation.version if evaluation else version, evaluation)

@@ -21,7 +21,7 @@ from adaptman.learning.packing import can_pack
 from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySet
 from tests.learning.callers import RECIPE, TOOLS, AnyText, tool_prompts
-from tests.learning.stand_in import NAME, stand_in
+from tests.learning.stand_in import NAME, register, stand_in
 
 SAID = [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x" * n}] for n in range(3, 9)]
 _SHORT = {"steps": 3, "lr": 1e-3}
@@ -98,4 +98,5 @@ def main(base: Path, parent: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    kernels = register()  # they go with what holds them
     main(*map(Path, sys.argv[1:]))

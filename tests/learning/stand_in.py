@@ -2,7 +2,7 @@
 
 What a GPU would refuse is refused here too, so that code which forgets where a tensor lives does not pass. Of
 torch it takes the place for devices written in Python (`torch.utils.backend_registration`); a dispatch mode
-sees every operation. It has neither speed, nor memory, nor bf16 of its own. Once it is imported, libraries
+sees every operation. It has neither speed, nor memory, nor bf16 of its own. Once it is registered, libraries
 find the device and may use it: so it is for a process of its own.
 """
 
@@ -106,8 +106,12 @@ class _Module(backend_registration._DummyBackendModule):
         return [torch.bfloat16]
 
 
-def _register() -> torch.library.Library:
-    """What torch asks of a device before any mode sees it: a tensor to copy into, and the copy."""
+def register() -> torch.library.Library:
+    """What torch asks of a device before any mode sees it: a tensor to copy into, and the copy.
+
+    Before anything is differentiated, since torch counts the devices when it first is; and the kernels are
+    there for as long as what is returned.
+    """
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     kernels = torch.library.Library("aten", "IMPL")
 
@@ -129,7 +133,3 @@ def stand_in() -> Iterator[None]:
     """Within, torch computes on the device too."""
     with _StandIn():
         yield
-
-
-# Before anything is differentiated: torch counts the devices when it first is.
-_KERNELS = _register()

@@ -14,16 +14,7 @@ from adaptman.errors import ModelError
 from adaptman.learning import models, trainer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.recipe import Recipe
-
-RECIPES = (
-    "default",
-    "live teacher",
-    "terms on new tokens",
-    "all weights",
-    "halfway",
-    "widened",
-    "a new adapter",
-)
+from tests.learning.on_both import RECIPES
 
 
 @pytest.fixture(scope="module")
