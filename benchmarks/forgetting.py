@@ -139,10 +139,14 @@ def _as_record(result: SuiteResult) -> dict[str, Any]:
 def ask_base(setting: Setting, seed: int) -> None:
     """Scores of the base, and its own samples and predictions, by which drift is measured."""
     setting.use_hardware()
-    if not (setting.results / f"base-seed{seed}.jsonl").exists():
+    if not _base_scores(setting, seed).exists():
         _score_base(setting, seed)
     if not (_base_folder(setting, seed) / "old.safetensors").exists():
         _sample_base(setting, seed)
+
+
+def _base_scores(setting: Setting, seed: int) -> Path:
+    return setting.results / f"base-seed{seed}{setting.mark}.jsonl"
 
 
 def _score_base(setting: Setting, seed: int) -> None:
@@ -151,8 +155,7 @@ def _score_base(setting: Setting, seed: int) -> None:
     if setting.whole_matrix:  # it has never seen a call: long answers, none of them right
         for update in data.updates:
             scores |= Asked(loaded, update.format_name).scores([update.suite])
-    path = setting.results / f"base-seed{seed}.jsonl"
-    _append(path, {"update": "base", "scores": scores, **_environment(setting)})
+    _append(_base_scores(setting, seed), {"update": "base", "scores": scores, **_environment(setting)})
 
 
 def _sample_base(setting: Setting, seed: int) -> None:

@@ -16,8 +16,8 @@ and of a run with `--whole-matrix`, whose matrix is a table of its own
 
 Intervals are of 95 %, from 10,000 draws of the cases of each suite with replacement; two strategies are
 compared on the same cases. Where there are several seeds, a line is their mean. The default that the others
-are compared with is the one in the same place (steps, rate, precision), or else the one with the most seeds,
-if no other has as many.
+are compared with is the one in the same place (steps, rate, precision, device), or else the one of the same
+device with the most seeds, if no other has as many. The device is told where there are several.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class Run:
     @property
     def precision(self) -> str:
         return str(self.records[0]["recipe"]["precision"])
+
+    @property
+    def device(self) -> str:
+        return str(self.records[0]["device"])
 
     @property
     def steps(self) -> int:
@@ -189,9 +193,9 @@ class Seeds:
         return self.runs[0]
 
     @property
-    def place(self) -> tuple[int, float, str]:
+    def place(self) -> tuple[int, float, str, str]:
         """What two strategies that are compared have in common."""
-        return self.first.steps, self.first.lr, self.first.precision
+        return self.first.steps, self.first.lr, self.first.precision, self.first.device
 
     def mean(self, of: Callable[[Run], float]) -> float:
         return fmean(map(of, self.runs))
@@ -222,14 +226,23 @@ def read(folder: Path) -> list[Seeds]:
     """The whole runs in a folder, by place; one that has not come to the last update is left out."""
     files = [_lines(path) for path in sorted(folder.glob("*.jsonl")) if not path.name.startswith("base-")]
     found: dict[tuple[Any, ...], list[Run]] = {}
-    bases = {path.stem.removeprefix("base-"): _lines(path)[0] for path in folder.glob("base-*.jsonl")}
+    bases = _bases(folder)
     most = max(map(len, files), default=0)
     for records in files:
         if len(records) == most:
-            run = Run(tuple(records), bases[f"seed{records[0]['seed']}"])
-            found.setdefault((run.strategy, run.steps, run.lr, run.precision), []).append(run)
+            run = Run(tuple(records), bases[records[0]["seed"], records[0]["device"]])
+            found.setdefault((run.strategy, run.steps, run.lr, run.precision, run.device), []).append(run)
     made = [Seeds(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]
     return sorted(made, key=lambda one: (*one.place, -one.mean(Run.op)))
+
+
+def _bases(folder: Path) -> dict[tuple[int, str], Mapping[str, Any]]:
+    """What the base scored, by seed and device."""
+    found = {}
+    for path in folder.glob("base-*.jsonl"):
+        (record,) = _lines(path)
+        found[int(path.stem.split("-")[1].removeprefix("seed")), record["device"]] = record
+    return found
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -249,13 +262,19 @@ def interval(suites: Sequence[Sequence[float]], seed: int = 0) -> Interval:
 def summary(found: Sequence[Seeds]) -> str:
     """One line a strategy in its place."""
     default = {one.place: one for one in found if one.first.strategy == DEFAULT}
-    most = max((len(one.runs) for one in default.values()), default=0)
-    broadest = [one for one in default.values() if len(one.runs) == most]
-    elsewhere = broadest[0] if len(broadest) == 1 else None
-    return _table([_named(one) | _figures(one, default.get(one.place, elsewhere)) for one in found])
+    rows = []
+    for one in found:
+        there = [other for other in default.values() if other.first.device == one.first.device]
+        most = max((len(other.runs) for other in there), default=0)
+        broadest = [other for other in there if len(other.runs) == most]
+        elsewhere = broadest[0] if len(broadest) == 1 else None
+        rows.append(_named(one) | _figures(one, default.get(one.place, elsewhere)))
+    return _table(rows)
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    if len({row.get("device") for row in rows}) == 1:
+        rows = [{name: told for name, told in row.items() if name != "device"} for row in rows]
     lines = [[*rows[0]], ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -267,6 +286,7 @@ def _named(one: Seeds) -> dict[str, str]:
         "steps": str(run.steps),
         "lr": f"{run.lr:g}",
         "precision": run.precision,
+        "device": run.device,
         "seeds": str(len(one.runs)),
     }
 
@@ -316,7 +336,7 @@ def matrices(found: Sequence[Seeds]) -> str:
 
 
 def _course(run: Run) -> str:
-    place = f"{run.steps} steps at {run.lr:g}, {run.precision}, seed {run.seed}"
+    place = f"{run.steps} steps at {run.lr:g}, {run.precision}, {run.device}, seed {run.seed}"
     return f"R of `{run.strategy}` ({place}): FWT {run.forward():+.2f}, forgetting {run.forgetting():.2f}"
 
 
@@ -352,12 +372,13 @@ def draw(found: Sequence[Seeds], path: Path) -> None:
 
 
 def _draw_lines(axes: Axes, found: Sequence[Seeds], of: Callable[[Run], float]) -> None:
-    """A line for each strategy over its learning rates, apart by steps and precision."""
-    lines: dict[tuple[str, int, str], list[Seeds]] = {}
+    """A line for each strategy over its learning rates, apart by steps, precision and device."""
+    lines: dict[tuple[str, int, str, str], list[Seeds]] = {}
     for one in found:
-        lines.setdefault((one.first.strategy, one.first.steps, one.first.precision), []).append(one)
+        run = one.first
+        lines.setdefault((run.strategy, run.steps, run.precision, run.device), []).append(one)
     fewest, labelled = min(one.first.steps for one in found), set()
-    for (name, steps, _), line in lines.items():
+    for (name, steps, *_), line in lines.items():
         label, mark = (name, "o-") if steps == fewest else (f"{name}, {steps} steps", "s-")
         axes.plot(
             [one.mean(Run.new) for one in line],
