@@ -9,7 +9,8 @@ examples, which are BFCL `simple_python`. Two sides at a time, each in a process
 by step on the same batches: the first step is not counted, and the ratio is the median of the others'.
 Tokens are those of prompts and completions; padding is not counted. Memory is the most that a process held.
 
-adaptman's side is `adaptman.learning.trainer.train`. The plain loop pads its batches and has logits
+adaptman's side is `adaptman.learning.trainer.train`, which computes layers again on the way back where the
+line says "both". The plain loop pads its batches and has logits
 everywhere. TRL's `SFTTrainer` learns completions only, once with gradient checkpointing (its default) and
 once without, in fp32 as the others, and in bf16 (its default) against `precision: bf16`. Left out are
 `group_by_length`, which would change the batches, and `padding_free`, which is made for flash attention.
@@ -55,15 +56,20 @@ class Duel:
     settings: Mapping[str, Any]
     data: str = OWN
     precision: str = "fp32"
+    again: bool = False
+    """Whether adaptman trains with gradient checkpointing, too."""
 
 
 DUELS = (
     Duel("plain loop", "plain", {}),
     Duel("TRL", "trl", {**FP32, **NO_CHECKPOINTING}),
     Duel("TRL, checkpointing", "trl", FP32),
+    Duel("TRL, checkpointing both", "trl", FP32, again=True),
     Duel("TRL, bf16", "trl", {**BF16, **NO_CHECKPOINTING}, precision="bf16"),
     Duel("TRL, bf16, checkpointing (its defaults)", "trl", BF16, precision="bf16"),
+    Duel("TRL, bf16, checkpointing both", "trl", BF16, precision="bf16", again=True),
     Duel("TRL, shared tools", "trl", {**FP32, **NO_CHECKPOINTING}, data=TOGETHER),
+    Duel("TRL, shared tools, checkpointing both", "trl", FP32, data=TOGETHER, again=True),
 )
 
 
@@ -94,11 +100,9 @@ class Bench:
         return Side(python, "training_sides.py", name, request, self.logs / f"{name}.log")
 
 
-def without_replay(steps: int, batch: int, precision: str = "fp32") -> Recipe:
+def without_replay(steps: int, batch: int, **settings: Any) -> Recipe:
     """The recipe of a duel."""
-    return Recipe.from_dict(
-        {"steps": steps, "batch_size": batch, "precision": precision, "replay": {"kind": "none"}}
-    )
+    return Recipe.from_dict({"steps": steps, "batch_size": batch, "replay": {"kind": "none"}, **settings})
 
 
 def take_turns(ours: Side, theirs: Side, steps: int) -> None:
@@ -130,7 +134,7 @@ def fought(bench: Bench, duel: Duel, steps: int, batch: int) -> list[object]:
     """A line of the table."""
     setting = bench.setting
     rows = setting.encoded() if duel.data == OWN else setting.encoded_together(4)
-    recipe = without_replay(steps, batch, duel.precision)
+    recipe = without_replay(steps, batch, precision=duel.precision, gradient_checkpointing=duel.again)
     ours = bench.side("adaptman", recipe, rows)
     theirs = bench.side(duel.theirs, recipe, rows, trl=dict(duel.settings))
     take_turns(ours, theirs, steps)

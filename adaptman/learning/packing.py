@@ -253,6 +253,13 @@ def attending(decoder: Any, attend: Callable[..., tuple[Tensor, None]]) -> Itera
 
     name = f"adaptman_{attend.__name__.strip('_')}"
     AttentionInterface.register(name, attend)
+    with attending_as(decoder, name):
+        yield
+
+
+@contextmanager
+def attending_as(decoder: Any, name: str) -> Iterator[None]:
+    """Within, the model's layers attend by the function that is registered as `name`."""
     before = decoder.config._attn_implementation
     decoder.config._attn_implementation = name
     try:

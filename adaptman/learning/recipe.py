@@ -126,6 +126,9 @@ class Recipe:
     """Of the matrix products; weights, gradients and optimiser are fp32 in both. `bf16` pays where the
     processor multiplies it (AVX-512 BF16, AMX); on another one it takes several times as
     long."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again on the way back in place of keeping its results (arXiv 1604.06174): the same
+    weights from less memory, in more time. For long examples and large models."""
     seed: int = 0
     """Seed of initialisation, order and sampling."""
     kl_new: float = 0.0

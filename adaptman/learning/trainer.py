@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adaptman.errors import TrainingError
-from adaptman.learning import adapters, lora, models
+from adaptman.learning import adapters, lora, models, recompute
 from adaptman.learning.chat import Encoded
 from adaptman.learning.limits import disk_told, memory_told, peak_memory_mib
 from adaptman.learning.objective import Objective
@@ -94,9 +94,7 @@ def train(
         run.restore()
     for step in range(run.step, recipe.steps):
         new, old = material.batch(step)
-        with memory_told(
-            f"at step {step + 1}", "halve the batch: `--set batch_size=… --set replay.batch_size=…`"
-        ):
+        with memory_told(f"at step {step + 1}", smaller(recipe)):
             metrics = run.advance(new, old)
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
@@ -106,6 +104,17 @@ def train(
     with memory_told("while the weights are written", "run it where both models fit into memory"):
         saved = _saved(model, base, parent_adapter, recipe, workdir)
     return Trained(saved, *figures)
+
+
+def smaller(recipe: Recipe) -> str:
+    """A hint: what takes less memory than `recipe` does."""
+    half = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
+    if recipe.replay.kind != "none":
+        half.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
+    halve = f"halve the batch: `{' '.join(half)}`"
+    if recipe.gradient_checkpointing:
+        return halve
+    return f"compute layers again on the way back, `--set gradient_checkpointing=true`, or {halve}"
 
 
 class _Order:
@@ -175,6 +184,8 @@ class _Run:
             self.parameters.values(), lr=recipe.lr, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
         )
         inner = adapters.without(model)
+        if recipe.gradient_checkpointing:
+            recompute.enable(inner.base_model)
         self.head_VD = models.head_weight(inner)
         read = RowReader(inner.base_model, longest=longest)
         # On a CPU the adapted layers know of bf16 themselves, which costs less than casting as one goes.

@@ -100,11 +100,12 @@ def _make_candidate(
 ) -> ModelVersion:
     """Weights for the version, in its working folder, which holds what a killed run needs to go on."""
     from adaptman.learning.limits import memory_told
+    from adaptman.learning.trainer import smaller
 
     workdir = _workdir(workspace, plan, version)
     workdir.mkdir(parents=True, exist_ok=True)
     try:
-        with memory_told("while a candidate is made", _smaller(plan)):
+        with memory_told("while a candidate is made", smaller(plan.recipe)):
             if plan.trained_as is not None:
                 return _move_back(workspace, plan, version, plan.trained_as, workdir, progress)
             reads = probe_of(workspace, version)
@@ -128,15 +129,6 @@ def _fail(workspace: Workspace, version: ModelVersion, error: AdaptmanError, wor
     """The same run would end the same way, so that nothing of it is kept but the reason."""
     workspace.registry.write(lambda writer: writer.fail_version(version.id, error.message))
     _forget(workdir)
-
-
-def _smaller(plan: UpdatePlan) -> str:
-    """What takes less memory."""
-    recipe = plan.recipe
-    smaller = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
-    if recipe.replay.kind != "none":
-        smaller.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
-    return f"halve the batch: `{' '.join(smaller)}`"
 
 
 def train(

@@ -33,6 +33,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "halfway": {"interpolate": 0.5},
     "widened": {"adapter": "grow", "lora": {"rank": 20}},
     "a new adapter": {"adapter": "fresh"},
+    "layers computed again": {"gradient_checkpointing": True},
 }
 
 

@@ -177,13 +177,17 @@ def starved_by_torch(*arguments: object, **more: object) -> None:
     torch.empty(2**60, dtype=torch.uint8)
 
 
+AGAIN = "compute layers again on the way back, `--set gradient_checkpointing=true`, or "
+HALVE = "halve the batch: `--set batch_size=1 --set replay.batch_size=1`"
+
+
 @pytest.mark.parametrize("why", [starved, starved_by_torch])
 @pytest.mark.parametrize(
     ("owner", "name", "hint"),
     [
-        (ChatRenderer, "answered", "halve the batch: `--set batch_size="),
-        (trainer._Run, "advance", "halve the batch: `--set batch_size="),
-        (engine, "load_version", "halve the batch: `--set batch_size="),
+        (ChatRenderer, "answered", AGAIN + HALVE),
+        (trainer._Run, "advance", AGAIN + HALVE),
+        (engine, "load_version", AGAIN + HALVE),
         (adapters, "trainable", "run it where the model fits into memory"),
         (trainer, "_saved", "run it where both models fit into memory"),
     ],
@@ -196,6 +200,15 @@ def test_out_of_memory(
         filled.update()
     assert raised.value.hint.startswith(hint)
     assert filled.version().state == "failed"
+
+
+def test_out_of_memory_where_layers_are_computed_again(
+    filled: TinyLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer._Run, "advance", starved)
+    with pytest.raises(TrainingError, match="out of memory") as raised:
+        filled.update(gradient_checkpointing="true")
+    assert raised.value.hint == HALVE
 
 
 def test_a_bug_is_no_failed_version(filled: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
