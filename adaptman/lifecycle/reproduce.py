@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from adaptman.artifacts.folder import remove
 from adaptman.artifacts.store import ObjectStore
-from adaptman.errors import ReproductionError
+from adaptman.errors import ExampleError, ModelError, ReproductionError, TrainingError
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.fold import merge
 from adaptman.lifecycle.lease import Watched, held
@@ -21,6 +21,7 @@ from adaptman.lifecycle.rendering import changed, compare_rendering, probe_of
 from adaptman.lifecycle.replay import replay_of
 from adaptman.lifecycle.update import train, training_environment
 from adaptman.lifecycle.workspace import Workspace
+from adaptman.toolspec.jsontext import canonical_json, sha256_of
 
 if TYPE_CHECKING:
     from adaptman.learning.models import WeightDifference
@@ -114,6 +115,8 @@ class Reproduction:
 def reproduce_version(workspace: Workspace, number: int, *, progress: Progress | None = None) -> Reproduction:
     """Train or fold version `number` once more, from the record, and compare. Nothing is recorded.
 
+    One that was killed goes on where it was, if nothing has changed that its last bits depend on.
+
     The replay is drawn once more, too. Where it comes out otherwise, the training goes on with the set on
     record as long as that is kept, so that each of the two is compared by itself. As many threads are used as
     on record, unless the setting `threads` says otherwise.
@@ -133,12 +136,23 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
             version = reader.version(model.id, number)
         engine.check_weights(version)
         _use_hardware(workspace, version)
-        runs = workspace.settings.home / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        # Named like the folder of a run, so that gc finds what a kill has left.
-        with TemporaryDirectory(prefix="reproduce-", suffix=f"-v{number}", dir=runs) as folder:
-            again = _fold_again if version.is_folded else _train_again
-            return again(workspace, version, Path(folder), watched)
+        again = _fold_again if version.is_folded else _train_again
+        folder = _workdir(workspace, model.name, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            done = again(workspace, version, folder, watched)
+        except (TrainingError, ExampleError, ModelError):
+            remove(folder)  # it would end the same way
+            raise
+        remove(folder)
+        return done
+
+
+def _workdir(workspace: Workspace, model: str, number: int) -> Path:
+    """Of this version in this environment: what was made in another one proves nothing here. It is named like
+    the folder of an update, so that gc finds what a kill has left."""
+    environment = sha256_of(canonical_json(training_environment()))[:16]
+    return workspace.settings.home / "runs" / f"reproduce-{model}-{environment}-v{number}"
 
 
 def _train_again(
@@ -163,6 +177,7 @@ def _fold_again(
     with workspace.registry.read() as reader:
         source = reader.version_by_id(version.parent_id or 0)
     made = folder / "folded"
+    remove(made)  # half of it, where one was killed
     merge(workspace, source, made, progress)
     return _compared(workspace, version, made, None)
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adaptman.errors import ModelError, ReproductionError
+from adaptman.errors import ModelError, ReproductionError, TrainingError
 from adaptman.learning import models, trainer
 from adaptman.learning.models import WeightDifference, weight_difference
 from adaptman.lifecycle import reproduce
 from adaptman.lifecycle.reproduce import reproduce_version
-from tests.lifecycle.tiny_line import CANDIDATE, Recorder, TinyLine, tiny_lines
+from adaptman.lifecycle.update import training_environment
+from tests.lifecycle.tiny_line import CANDIDATE, Killed, Recorder, TinyLine, tiny_lines
 
 
 def test_the_same_again(updated: TinyLine) -> None:
@@ -32,6 +33,46 @@ def test_the_same_again(updated: TinyLine) -> None:
     assert {one.digest for one in updated.workspace.store.objects()} == objects
     assert list((updated.workspace.settings.home / "runs").iterdir()) == []
     assert updated.held_by() == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "after", "phases"),
+    [
+        ("replay", 1, ["replay", "training"]),
+        ("training", 1, ["training"]),
+        ("training", 3, ["training", "training from step 3"]),
+    ],
+)
+def test_killed_it_goes_on_where_it_was(updated: TinyLine, phase: str, after: int, phases: list[str]) -> None:
+    with pytest.raises(Killed):
+        reproduce_version(updated.workspace, CANDIDATE, progress=Recorder(phase, after))
+    assert updated.held_by() == []
+    progress = Recorder()
+    assert reproduce_version(updated.workspace, CANDIDATE, progress=progress).identical
+    assert progress.phases == phases
+    assert list((updated.workspace.settings.home / "runs").iterdir()) == []
+
+
+def test_killed_elsewhere_it_begins_anew(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another torch has computed proves nothing of this one."""
+    with monkeypatch.context() as patch:
+        now = training_environment()
+        patch.setattr(reproduce, "training_environment", lambda: now | {"torch": "1.0"})
+        with pytest.raises(Killed):
+            reproduce_version(updated.workspace, CANDIDATE, progress=Recorder("training", 3))
+    progress = Recorder()
+    assert reproduce_version(updated.workspace, CANDIDATE, progress=progress).identical
+    assert progress.phases == ["replay", "training"]
+
+
+def test_what_cannot_be_trained_leaves_nothing(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(trainer._Run, "advance", starved)
+    with pytest.raises(TrainingError, match="out of memory"):
+        reproduce_version(updated.workspace, CANDIDATE)
+    assert list((updated.workspace.settings.home / "runs").iterdir()) == []
 
 
 def test_a_second_update_from_the_first(updated: TinyLine) -> None:
