@@ -11,9 +11,12 @@ with what it knew, replay or not (Marek et al., arXiv 2605.26097).
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -22,7 +25,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from adaptman.errors import ModelError
+from adaptman.errors import ModelError, TrainingError
 from adaptman.learning import models, trainer
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.drawing import generate
@@ -121,41 +124,104 @@ def probe(
 ) -> tuple[Frontier, tuple[ReplaySample, ...]]:
     """Climb the ladder from the checkpoint with its adapter; also the held-out samples, for other measures.
 
+    What a probe of the same model and ladder that was killed has left in `workdir` is not made again.
+
     Raises:
         TrainingError: nothing usable could be drawn, a probe diverges, or memory runs out.
         ModelError: the model cannot be loaded.
     """
     loaded = models.load(base, adapter)
-    drawn = _samples(loaded, renderer, ladder, on_step)
-    replayed, held_out = _split(drawn, ladder)
+    replayed, held_out = _split(_drawn(loaded, renderer, ladder, workdir, on_step), ladder)
     alphabet = ordinary_tokens(loaded, ladder.seed)
     offered = math.log2(len(alphabet)) * _VALUE_TOKENS
     start = loaded.tokenizer.bos_token_id
     taught = bindings(alphabet, max(ladder.loads), ladder.seed, start=start)
     del loaded
-    measured: list[_Measured] = []
-    trainable = 0
-    for load in ladder.loads:
-        shutil.rmtree(workdir, ignore_errors=True)
-        done = trainer.train(
-            base,
-            adapter,
-            taught[:load],
-            replayed,
-            _recipe(ladder, load),
-            workdir,
-            on_step=lambda metrics, load=load: on_step(  # type: ignore[misc]
-                f"{load} bindings", metrics.step, metrics.steps
-            ),
-        )
-        after = models.load(base, done.adapter)
-        bits = offered - value_nats(after, taught[:load]) / math.log(2)
-        measured.append(_Measured(load, bits.clamp_min(0), drift(after, held_out)))
-        trainable = models.count_parameters(done.adapter)
-        del after  # before the next rung loads its own
-    shutil.rmtree(workdir, ignore_errors=True)
+    climb = _Climb(base, adapter, ladder, replayed, held_out, workdir, on_step)
+    reached = [climb.rung(taught[:load]) for load in ladder.loads]
+    measured = [
+        _Measured(load, (offered - one.nats / math.log(2)).clamp_min(0), one.drift)
+        for load, one in zip(ladder.loads, reached, strict=True)
+    ]
     weights = torch.tensor([len(one.positions) for one in held_out], dtype=torch.float64)
-    return frontier(measured, offered, weights, trainable, ladder.seed), held_out
+    return frontier(measured, offered, weights, reached[-1].trainable, ladder.seed), held_out
+
+
+class _Reached(NamedTuple):
+    """What a rung came to: nats of each value, float64 [bindings], nats of drift of each held-out sample,
+    float64 [samples], and the parameters that were trained."""
+
+    nats: Tensor
+    drift: Tensor
+    trainable: int
+
+    @classmethod
+    def read(cls, path: Path) -> _Reached:
+        """What `write` wrote.
+
+        Raises:
+            OSError, LookupError, TypeError, ValueError: it is not there, or not whole.
+        """
+        found = json.loads(path.read_text(encoding="utf-8"))
+        nats, drifted = (torch.tensor(found[name], dtype=torch.float64) for name in ("nats", "drift"))
+        return cls(nats, drifted, int(found["trainable"]))
+
+    def write(self, path: Path) -> None:
+        told = {"nats": self.nats.tolist(), "drift": self.drift.tolist(), "trainable": self.trainable}
+        _put(path, json.dumps(told).encode())
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """What all rungs have in common."""
+
+    base: Path
+    adapter: Path | None
+    ladder: Ladder
+    replayed: ReplaySet
+    held_out: tuple[ReplaySample, ...]
+    workdir: Path
+    on_step: OnStep
+
+    def rung(self, rows: Sequence[Encoded]) -> _Reached:
+        """Measured, or read where it was before."""
+        path = self.workdir / f"{len(rows)}-bindings.json"
+        with suppress(OSError, LookupError, TypeError, ValueError):
+            return _Reached.read(path)
+        reached = self._trained(rows)
+        reached.write(path)
+        return reached
+
+    def _trained(self, rows: Sequence[Encoded]) -> _Reached:
+        def told(metrics: trainer.StepMetrics) -> None:
+            self.on_step(f"{len(rows)} bindings", metrics.step, metrics.steps)
+
+        recipe, folder = _recipe(self.ladder, len(rows)), self.workdir / "training"
+        shutil.rmtree(folder, ignore_errors=True)
+        done = trainer.train(self.base, self.adapter, rows, self.replayed, recipe, folder, on_step=told)
+        after = models.load(self.base, done.adapter)
+        trainable = models.count_parameters(done.adapter)
+        return _Reached(value_nats(after, rows), drift(after, self.held_out), trainable)
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file of which either all is there or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _drawn(
+    loaded: LoadedModel, renderer: ChatRenderer, ladder: Ladder, workdir: Path, on_step: OnStep
+) -> ReplaySet:
+    """The samples, drawn where they are not there yet."""
+    path = workdir / "samples.safetensors"
+    with suppress(TrainingError):
+        return ReplaySet.from_file(str(path))
+    drawn = _samples(loaded, renderer, ladder, on_step)
+    _put(path, drawn.to_bytes())
+    return drawn
 
 
 def _recipe(ladder: Ladder, load: int) -> Recipe:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import GateRefusedError, WorkspaceError
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.environment import kept_when_killed
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.workspace import Workspace
@@ -48,6 +48,8 @@ def audit_capacity(
     workspace: Workspace, number: int | None = None, *, quick: bool = False, progress: Progress | None = None
 ) -> CapacityReport:
     """Probe a version, the champion where no number is given, and put on record what it can still take in.
+
+    One that was killed goes on with the rungs that it lacks; the seconds are those of the run that ended it.
 
     Raises:
         NotFoundError: there is no such version.
@@ -88,11 +90,9 @@ def _probed(
 
     base, adapter = engine.base_path(workspace, version), engine.adapter_path(workspace, version)
     renderer = engine.bare_renderer(workspace, version)
-    workdir = workspace.settings.home / "runs" / f"capacity-v{version.number}"
-    try:
+    made_of = version.base_digest, engine.adapter_digest(workspace, version), dataclasses.asdict(ladder)
+    with kept_when_killed(workspace, "capacity", version.number, *made_of) as workdir:
         frontier, held_out = probe(base, adapter, renderer, ladder, workdir, on_step=_told(progress))
-    finally:
-        shutil.rmtree(workdir, ignore_errors=True)
     progress.start("noise and rounding", 1)
     found = evidence(engine.load_version(workspace, version), held_out)
     progress.advance(1)

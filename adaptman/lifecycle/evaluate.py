@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adaptman import __version__
 from adaptman.errors import ArtifactError, WorkspaceError
 from adaptman.evaluation.breakdown import ToolFigure
 from adaptman.evaluation.checks import scorer_versions
@@ -26,6 +24,7 @@ from adaptman.evaluation.suites import Suite, SuiteKind
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.diagnose import check_can_diagnose, diagnose_held
 from adaptman.lifecycle.early import cannot_pass
+from adaptman.lifecycle.environment import environment
 from adaptman.lifecycle.gate import judge, policy_for
 from adaptman.lifecycle.journal import Journal
 from adaptman.lifecycle.leaks import leak_warnings
@@ -428,11 +427,3 @@ def _says_the_same(standing: DecisionRow, champion: ModelVersion, told: dict[str
     )
     said = (told[name] for name in ("policy_digest", "verdict", "reasons", "evidence", "warnings"))
     return found == (champion.id, *said)
-
-
-def environment() -> dict[str, Any]:
-    """What a figure depends on beside model and suite."""
-    from importlib.metadata import version
-
-    packages = {"adaptman": __version__} | {name: version(name) for name in ("torch", "transformers", "peft")}
-    return {"python": platform.python_version(), "machine": platform.machine(), "packages": packages}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from adaptman.errors import ModelError, WorkspaceError
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.environment import training_environment
 from adaptman.lifecycle.examples import learned_examples
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.progress import Progress, Silent
-from adaptman.lifecycle.update import training_environment
 from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:

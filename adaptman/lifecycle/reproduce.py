@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from adaptman.artifacts.folder import remove
 from adaptman.artifacts.store import ObjectStore
-from adaptman.errors import ExampleError, ModelError, ReproductionError, TrainingError
+from adaptman.errors import ReproductionError
 from adaptman.lifecycle import engine
+from adaptman.lifecycle.environment import kept_when_killed, training_environment
 from adaptman.lifecycle.fold import merge
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.plan import recorded_plan
 from adaptman.lifecycle.progress import Progress, Silent
 from adaptman.lifecycle.rendering import changed, compare_rendering, probe_of
 from adaptman.lifecycle.replay import replay_of
-from adaptman.lifecycle.update import train, training_environment
+from adaptman.lifecycle.update import train
 from adaptman.lifecycle.workspace import Workspace
-from adaptman.toolspec.jsontext import canonical_json, sha256_of
 
 if TYPE_CHECKING:
     from adaptman.learning.models import WeightDifference
@@ -137,22 +137,8 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
         engine.check_weights(version)
         _use_hardware(workspace, version)
         again = _fold_again if version.is_folded else _train_again
-        folder = _workdir(workspace, model.name, number)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            done = again(workspace, version, folder, watched)
-        except (TrainingError, ExampleError, ModelError):
-            remove(folder)  # it would end the same way
-            raise
-        remove(folder)
-        return done
-
-
-def _workdir(workspace: Workspace, model: str, number: int) -> Path:
-    """Of this version in this environment: what was made in another one proves nothing here. It is named like
-    the folder of an update, so that gc finds what a kill has left."""
-    environment = sha256_of(canonical_json(training_environment()))[:16]
-    return workspace.settings.home / "runs" / f"reproduce-{model}-{environment}-v{number}"
+        with kept_when_killed(workspace, "reproduce", number) as folder:
+            return again(workspace, version, folder, watched)
 
 
 def _train_again(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import AdaptmanError, ExampleError, ModelError, TrainingError
 from adaptman.lifecycle import engine
-from adaptman.lifecycle.evaluate import Evaluation, environment, evaluate_held
+from adaptman.lifecycle.environment import training_environment
+from adaptman.lifecycle.evaluate import Evaluation, evaluate_held
 from adaptman.lifecycle.lease import Watched, held
 from adaptman.lifecycle.made import standing_version
 from adaptman.lifecycle.plan import UpdatePlan
@@ -269,15 +270,6 @@ def _store_weights(workspace: Workspace, plan: UpdatePlan, folder: Path) -> _Wei
     tree = workspace.store.put_tree(folder)
     size = sum(entry.size for entry in workspace.store.tree(tree).values())
     return _Weights(tree, size, plan.recipe.adapter == "full")
-
-
-def training_environment() -> dict[str, Any]:
-    """What the last bits of trained weights depend on beside the plan."""
-    from adaptman.learning import models
-
-    found = environment()
-    packages = found.pop("packages")
-    return {**found, **packages, **models.hardware()}
 
 
 def summary(trained: Trained) -> dict[str, Any]:

@@ -70,7 +70,46 @@ def test_a_probe_is_the_same_each_time(
     assert again == probed
     assert steps[-1] == ("4 bindings", 3, 3)
     assert [done for name, done, _ in steps if name == "2 bindings"] == [1, 2, 3]
-    assert not (tmp_path / "again").exists()
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize(
+    ("killed_in", "left"),
+    [
+        ("samples of its own", ["samples of its own", "2 bindings", "4 bindings"]),
+        ("2 bindings", ["2 bindings", "4 bindings"]),
+        ("4 bindings", ["4 bindings"]),
+    ],
+)
+def test_a_probe_that_was_killed_goes_on_with_the_rungs_that_it_lacks(
+    probed: Frontier, base: Path, renderer: ChatRenderer, tmp_path: Path, killed_in: str, left: list[str]
+) -> None:
+    def kill(name: str, step: int, steps: int) -> None:
+        if name == killed_in:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        capacity.probe(base, None, renderer, SMALL, tmp_path, on_step=kill)
+    told: list[str] = []
+    found, _ = capacity.probe(
+        base, None, renderer, SMALL, tmp_path, on_step=lambda name, *steps: told.append(name)
+    )
+    assert found == probed
+    assert list(dict.fromkeys(told)) == left
+
+
+@pytest.mark.parametrize("name", ["samples.safetensors", "2-bindings.json"])
+def test_what_the_power_cut_in_two_is_made_again(
+    probed: Frontier, base: Path, renderer: ChatRenderer, tmp_path: Path, name: str
+) -> None:
+    capacity.probe(base, None, renderer, SMALL, tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    assert capacity.probe(base, None, renderer, SMALL, tmp_path)[0] == probed
+    assert (tmp_path / name).read_bytes() == whole
 
 
 def test_a_probe_goes_on_from_the_adapter(

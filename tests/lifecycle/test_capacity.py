@@ -17,7 +17,7 @@ from adaptman.lifecycle.promote import promote
 from registry.errors import NotFoundError
 from registry.tables import ModelVersion
 from registry.writer import Writer
-from tests.lifecycle.tiny_line import SMALL_LADDER, Recorder, TinyLine
+from tests.lifecycle.tiny_line import SMALL_LADDER, Killed, Recorder, TinyLine
 
 
 @pytest.fixture
@@ -42,6 +42,24 @@ def test_the_result_is_recorded(updated: TinyLine, report: CapacityReport) -> No
     assert set(waiting.payload["figures"]) == {
         "noise_rise", "rounding_rise", "stable_rank", "idle_units", "bits_2", "bits_4", "drift_2", "drift_4",
     }  # fmt: skip
+    assert not list((updated.workspace.settings.home / "runs").glob("capacity-*"))
+
+
+def test_killed_it_goes_on_where_it_was(
+    updated: TinyLine, report: CapacityReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "QUICK", SMALL_LADDER)
+    with pytest.raises(Killed):
+        audit_capacity(updated.workspace, 2, quick=True, progress=Recorder("4 bindings"))
+    assert updated.held_by() == []
+    # Another version's has nothing to do with it.
+    other = Recorder()
+    audit_capacity(updated.workspace, 1, quick=True, progress=other)
+    assert other.phases[:2] == ["samples of its own", "2 bindings"]
+    recorder = Recorder()
+    again = audit_capacity(updated.workspace, 2, quick=True, progress=recorder)
+    assert recorder.phases == ["4 bindings", "noise and rounding"]
+    assert again.frontier == report.frontier
     assert not list((updated.workspace.settings.home / "runs").glob("capacity-*"))
 
 

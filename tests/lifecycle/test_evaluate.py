@@ -11,7 +11,8 @@ import torch
 from adaptman.errors import ModelError, TrainingError, WorkspaceError
 from adaptman.evaluation.suites import SuiteKind
 from adaptman.learning import answerer, models
-from adaptman.lifecycle.evaluate import Evaluation, environment, evaluate
+from adaptman.lifecycle.environment import environment
+from adaptman.lifecycle.evaluate import Evaluation, evaluate
 from adaptman.lifecycle.promote import promote
 from adaptman.lifecycle.suites import register_suite
 from policies.errors import PolicyError

@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 from adaptman.errors import ModelError, ReproductionError, TrainingError
 from adaptman.learning import models, trainer
 from adaptman.learning.models import WeightDifference, weight_difference
-from adaptman.lifecycle import reproduce
+from adaptman.lifecycle import environment, reproduce
 from adaptman.lifecycle.reproduce import reproduce_version
-from adaptman.lifecycle.update import training_environment
 from tests.lifecycle.tiny_line import CANDIDATE, Killed, Recorder, TinyLine, tiny_lines
 
 
@@ -56,8 +55,8 @@ def test_killed_it_goes_on_where_it_was(updated: TinyLine, phase: str, after: in
 def test_killed_elsewhere_it_begins_anew(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another torch has computed proves nothing of this one."""
     with monkeypatch.context() as patch:
-        now = training_environment()
-        patch.setattr(reproduce, "training_environment", lambda: now | {"torch": "1.0"})
+        now = environment.training_environment()
+        patch.setattr(environment, "training_environment", lambda: now | {"torch": "1.0"})
         with pytest.raises(Killed):
             reproduce_version(updated.workspace, CANDIDATE, progress=Recorder("training", 3))
     progress = Recorder()
