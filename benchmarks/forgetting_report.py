@@ -230,7 +230,10 @@ def read(folder: Path) -> list[Seeds]:
     most = max(map(len, files), default=0)
     for records in files:
         if len(records) == most:
-            run = Run(tuple(records), bases[records[0]["seed"], records[0]["device"]])
+            seed, device = records[0]["seed"], records[0]["device"]
+            if (seed, device) not in bases:
+                raise SystemExit(f"`{folder}` has no scores of the base with seed {seed} on {device}")
+            run = Run(tuple(records), bases[seed, device])
             found.setdefault((run.strategy, run.steps, run.lr, run.precision, run.device), []).append(run)
     made = [Seeds(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]
     return sorted(made, key=lambda one: (*one.place, -one.mean(Run.op)))

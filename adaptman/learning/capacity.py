@@ -205,7 +205,7 @@ class _Climb:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write a file of which either all is there or nothing."""
+    """Write a file; one that is killed meanwhile leaves nothing of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(content)

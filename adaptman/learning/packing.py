@@ -253,19 +253,19 @@ def attending(decoder: Any, attend: Callable[..., tuple[Tensor, None]]) -> Itera
 
     name = f"adaptman_{attend.__name__.strip('_')}"
     AttentionInterface.register(name, attend)
-    with attending_as(decoder, name):
+    with attending_as(decoder.config, name):
         yield
 
 
 @contextmanager
-def attending_as(decoder: Any, name: str) -> Iterator[None]:
-    """Within, the model's layers attend by the function that is registered as `name`."""
-    before = decoder.config._attn_implementation
-    decoder.config._attn_implementation = name
+def attending_as(config: Any, name: str) -> Iterator[None]:
+    """Within, the layers of the model with `config` attend by the function that is registered as `name`."""
+    before = config._attn_implementation
+    config._attn_implementation = name
     try:
         yield
     finally:
-        decoder.config._attn_implementation = before
+        config._attn_implementation = before
 
 
 _HARMLESS = {

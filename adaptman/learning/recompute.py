@@ -7,7 +7,7 @@ the price of a second forward pass. The second one repeats the first, so that th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
 from typing import Any
 
 import torch
@@ -32,23 +32,24 @@ def enable(decoder: Any) -> None:
             hint="train without: `--set gradient_checkpointing=false`",
         )
     for layer in layers:
-        layer.forward = _Recomputed(decoder, layer.forward)
+        layer.forward = _Recomputed(layer, decoder.config)
 
 
 class _Recomputed:
     """Stands in for the `forward` of one layer."""
 
-    def __init__(self, decoder: Any, forward: Callable[..., Any]) -> None:
-        self._decoder, self._forward = decoder, forward
+    def __init__(self, layer: torch.nn.Module, config: Any) -> None:
+        # Held weakly, since the layer holds this: a cycle would keep the model after its training.
+        self._layer, self._forward, self._config = weakref.ref(layer), type(layer).forward, config
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         if not torch.is_grad_enabled():
-            return self._forward(*given, **named)
+            return self._forward(self._layer(), *given, **named)
         # On the way back the pass is over, and with it the attention that it was read with.
-        attention = self._decoder.config._attn_implementation
+        attention = self._config._attn_implementation
 
         def again(*given: Any, **named: Any) -> Any:
-            with attending_as(self._decoder, attention):
-                return self._forward(*given, **named)
+            with attending_as(self._config, attention):
+                return self._forward(self._layer(), *given, **named)
 
         return checkpoint(again, *given, use_reentrant=False, preserve_rng_state=False, **named)

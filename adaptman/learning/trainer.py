@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Series = dict[str, list[tuple[int, float]]]
 
 
+MORE_MEMORY = "run it where the model fits into memory"
+
+
 class StepMetrics(NamedTuple):
     """One optimiser step, as measured before its update."""
 
@@ -71,12 +74,14 @@ def train(
     recipe: Recipe,
     workdir: Path,
     *,
+    smaller: str = MORE_MEMORY,
     on_step: Callable[[StepMetrics], None] = lambda metrics: None,
 ) -> Trained:
     """Fine-tune what the recipe says on `examples` beside `replay`; goes on from a checkpoint in `workdir`.
 
-    The order of the data is a function of seed and step alone, so that a run that was killed and resumed ends
-    in the weights of one that was not.
+    `smaller` is the hint where a step's memory runs out: what the caller can do about that. The order of
+    the data is a function of seed and step alone, so that a run that was killed and resumed ends in the
+    weights of one that was not.
 
     Raises:
         TrainingError: no examples, one that is too long, a loss that is not finite, or memory that runs out.
@@ -85,7 +90,7 @@ def train(
     torch.manual_seed(recipe.seed)
     material = _Material(examples, replay.samples if replay else (), recipe)
     fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
-    with memory_told("before the first step", "run it where the model fits into memory"):
+    with memory_told("before the first step", MORE_MEMORY):
         model = adapters.trainable(base, parent_adapter, recipe)
         if model.device.type == "cpu" and recipe.adapter != "full":
             lora.fuse(model, frozen=torch.bfloat16 if recipe.precision == "bf16" else torch.float32)
@@ -94,7 +99,7 @@ def train(
         run.restore()
     for step in range(run.step, recipe.steps):
         new, old = material.batch(step)
-        with memory_told(f"at step {step + 1}", smaller(recipe)):
+        with memory_told(f"at step {step + 1}", smaller):
             metrics = run.advance(new, old)
         on_step(metrics)
         if run.step % recipe.checkpoint_every == 0 and run.step < recipe.steps:
@@ -104,17 +109,6 @@ def train(
     with memory_told("while the weights are written", "run it where both models fit into memory"):
         saved = _saved(model, base, parent_adapter, recipe, workdir)
     return Trained(saved, *figures)
-
-
-def smaller(recipe: Recipe) -> str:
-    """A hint: what takes less memory than `recipe` does."""
-    half = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
-    if recipe.replay.kind != "none":
-        half.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
-    halve = f"halve the batch: `{' '.join(half)}`"
-    if recipe.gradient_checkpointing:
-        return halve
-    return f"compute layers again on the way back, `--set gradient_checkpointing=true`, or {halve}"
 
 
 class _Order:

@@ -17,6 +17,7 @@ from adaptman.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from adaptman.learning.capacity import Frontier, Ladder, OnStep
     from adaptman.learning.recipe import Recipe
@@ -67,10 +68,12 @@ def audit_capacity(
         version = _version(workspace, model.id, number)
         engine.use_hardware(workspace)
         began = time.monotonic()
-        frontier, evidence = _probed(workspace, version, ladder, progress)
-        seconds = time.monotonic() - began
         parameters = int(models.describe(engine.base_path(workspace, version))["parameters"])
-        row = _record(workspace, version, ladder, frontier, evidence, seconds)
+        made_of = version.base_digest, engine.adapter_digest(workspace, version), dataclasses.asdict(ladder)
+        with kept_when_killed(workspace, "capacity", version.number, *made_of) as workdir:
+            frontier, evidence = _probed(workspace, version, ladder, workdir, progress)
+            seconds = time.monotonic() - began
+            row = _record(workspace, version, ladder, frontier, evidence, seconds)
         return CapacityReport(row, version.number, frontier, evidence, parameters, seconds)
 
 
@@ -83,16 +86,14 @@ def _version(workspace: Workspace, model_id: int, number: int | None) -> ModelVe
 
 
 def _probed(
-    workspace: Workspace, version: ModelVersion, ladder: Ladder, progress: Progress
+    workspace: Workspace, version: ModelVersion, ladder: Ladder, workdir: Path, progress: Progress
 ) -> tuple[Frontier, Evidence]:
     from adaptman.learning.capacity import probe
     from adaptman.learning.sensitivity import evidence
 
     base, adapter = engine.base_path(workspace, version), engine.adapter_path(workspace, version)
     renderer = engine.bare_renderer(workspace, version)
-    made_of = version.base_digest, engine.adapter_digest(workspace, version), dataclasses.asdict(ladder)
-    with kept_when_killed(workspace, "capacity", version.number, *made_of) as workdir:
-        frontier, held_out = probe(base, adapter, renderer, ladder, workdir, on_step=_told(progress))
+    frontier, held_out = probe(base, adapter, renderer, ladder, workdir, on_step=_told(progress))
     progress.start("noise and rounding", 1)
     found = evidence(engine.load_version(workspace, version), held_out)
     progress.advance(1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from adaptman import __version__
 from adaptman.artifacts.folder import remove
-from adaptman.errors import ExampleError, ModelError, TrainingError
+from adaptman.errors import BusyError
 from adaptman.lifecycle.workspace import Workspace
 from adaptman.toolspec.jsontext import canonical_json, sha256_of
 
@@ -37,7 +37,7 @@ def kept_when_killed(workspace: Workspace, what: str, number: int, *made_of: Any
     """A working folder for what is made of version `number`, which one that was killed has left as it is.
 
     It is that of this environment, and of `made_of` (plain JSON values): anything else proves nothing here.
-    Its name is like that of an update's, so that gc finds what nobody goes on with.
+    Its name is like that of an update's, so that gc finds what nobody goes on with for a day.
     """
     key = sha256_of(canonical_json([training_environment(), *made_of]))[:16]
     name = f"{what}-{workspace.model_row().name}-{key}-v{number}"
@@ -45,7 +45,9 @@ def kept_when_killed(workspace: Workspace, what: str, number: int, *made_of: Any
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
-    except (TrainingError, ExampleError, ModelError):
-        remove(folder)  # it would end the same way
+    except BusyError:  # it may be another's by now
+        raise
+    except Exception:
+        remove(folder)
         raise
     remove(folder)

@@ -137,13 +137,16 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
         engine.check_weights(version)
         _use_hardware(workspace, version)
         again = _fold_again if version.is_folded else _train_again
-        with kept_when_killed(workspace, "reproduce", number) as folder:
+        made_of = version.base_digest, version.recipe_digest, version.parent_id
+        with kept_when_killed(workspace, "reproduce", number, *made_of) as folder:
             return again(workspace, version, folder, watched)
 
 
 def _train_again(
     workspace: Workspace, version: ModelVersion, folder: Path, progress: Progress
 ) -> Reproduction:
+    from adaptman.learning.trainer import MORE_MEMORY
+
     plan = recorded_plan(workspace, version)
     drawn = replay_of(workspace, plan, probe_of(workspace, version), folder, progress)
     replay = _compared_replay(workspace, version, drawn)
@@ -153,7 +156,7 @@ def _train_again(
         if drawn and recorded and _samples(drawn) == _samples(recorded):
             replay = Compared(replay.recorded, replay.recorded)
         drawn = recorded or drawn
-    trained = train(workspace, plan, drawn, folder, progress)
+    trained = train(workspace, plan, drawn, folder, progress, smaller=MORE_MEMORY)
     return _compared(workspace, version, trained.adapter, replay)
 
 

@@ -23,6 +23,7 @@ from adaptman.lifecycle.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from adaptman.learning.recipe import Recipe
     from adaptman.learning.rendering import Rendering
     from adaptman.learning.replay import ReplaySet
     from adaptman.learning.trainer import StepMetrics, Trained
@@ -101,17 +102,17 @@ def _make_candidate(
 ) -> ModelVersion:
     """Weights for the version, in its working folder, which holds what a killed run needs to go on."""
     from adaptman.learning.limits import memory_told
-    from adaptman.learning.trainer import smaller
+    from adaptman.learning.trainer import MORE_MEMORY
 
     workdir = _workdir(workspace, plan, version)
     workdir.mkdir(parents=True, exist_ok=True)
     try:
-        with memory_told("while a candidate is made", smaller(plan.recipe)):
+        with memory_told("while a candidate is made", MORE_MEMORY):
             if plan.trained_as is not None:
                 return _move_back(workspace, plan, version, plan.trained_as, workdir, progress)
             reads = probe_of(workspace, version)
             replay = replay_of(workspace, plan, reads, workdir, progress)
-            trained = train(workspace, plan, replay, workdir, progress)
+            trained = train(workspace, plan, replay, workdir, progress, smaller=_smaller(plan.recipe))
     except (TrainingError, ExampleError, ModelError) as error:
         _fail(workspace, version, error, workdir)
         raise
@@ -132,10 +133,29 @@ def _fail(workspace: Workspace, version: ModelVersion, error: AdaptmanError, wor
     _forget(workdir)
 
 
+def _smaller(recipe: Recipe) -> str:
+    """A hint: what takes less memory than `recipe` does."""
+    half = [f"--set batch_size={max(1, recipe.batch_size // 2)}"]
+    if recipe.replay.kind != "none":
+        half.append(f"--set replay.batch_size={max(1, recipe.replay.batch_size // 2)}")
+    halve = f"halve the batch: `{' '.join(half)}`"
+    if recipe.gradient_checkpointing:
+        return halve
+    return f"compute layers again on the way back, `--set gradient_checkpointing=true`, or {halve}"
+
+
 def train(
-    workspace: Workspace, plan: UpdatePlan, replay: ReplaySet | None, workdir: Path, progress: Progress
+    workspace: Workspace,
+    plan: UpdatePlan,
+    replay: ReplaySet | None,
+    workdir: Path,
+    progress: Progress,
+    *,
+    smaller: str,
 ) -> Trained:
     """Train what `plan` says beside `replay`; nothing is recorded.
+
+    `smaller` is the hint where a step's memory runs out.
 
     Raises:
         TrainingError: it cannot go on.
@@ -159,7 +179,9 @@ def train(
         progress.advance(1, _figures(metrics, plan.recipe.replay.loss))
 
     parent_adapter = engine.adapter_path(workspace, plan.parent)
-    trained = trainer.train(base, parent_adapter, encoded, replay, plan.recipe, workdir, on_step=on_step)
+    trained = trainer.train(
+        base, parent_adapter, encoded, replay, plan.recipe, workdir, smaller=smaller, on_step=on_step
+    )
     progress.finish(f"loss {trained.curves['train/new_loss'][-1][1]:.2f}")
     return trained
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -153,12 +156,49 @@ def test_attention_is_as_it_was_afterwards() -> None:
     assert model.config._attn_implementation == before
 
 
-def test_without_gradients_nothing_is_computed_again() -> None:
-    model = built("llama")
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """One for each time that a layer was asked to be computed again."""
+    asked: list[object] = []
+
+    def count(*given: Any, **named: Any) -> Any:
+        asked.append(given)
+        return checkpoint(*given, **named)
+
+    monkeypatch.setattr(recompute, "checkpoint", count)
+    return asked
+
+
+def test_without_gradients_nothing_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = built("llama"), counted(monkeypatch)
     recompute.enable(model.base_model)
     with torch.no_grad():
-        states = RowReader(model.base_model, longest=40)(ROWS)
-    assert not states.hidden_TD.requires_grad
+        RowReader(model.base_model, longest=40)(ROWS)
+    assert not asked
+    RowReader(model.base_model, longest=40)(ROWS)
+    assert len(asked) == SMALL["num_hidden_layers"]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_training_does_as_the_recipe_says(
+    base: Path, examples: list[Encoded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    asked = counted(monkeypatch)
+    train(base, None, examples, None, replace(RECIPE, gradient_checkpointing=again), tmp_path)
+    assert bool(asked) is again
+
+
+def test_the_model_goes_with_its_training() -> None:
+    """Without waiting for cycles to be found: the next model is loaded beside it otherwise."""
+    model = built("llama")
+    recompute.enable(model.base_model)
+    gradients(model, ROWS)
+    gone = weakref.ref(model)
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_an_architecture_without_such_layers_is_refused() -> None:

@@ -477,8 +477,8 @@ def test_out_of_memory_is_told(
 
     monkeypatch.setattr(objective, "cross_entropy", too_large)
     with pytest.raises(TrainingError, match="out of memory at step 1") as told:
-        train(base, None, examples, None, RECIPE, tmp_path)
-    assert "batch_size" in told.value.hint
+        train(base, None, examples, None, RECIPE, tmp_path, smaller="halve the batch")
+    assert told.value.hint == "halve the batch"
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

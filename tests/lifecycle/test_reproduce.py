@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adaptman.errors import ModelError, ReproductionError, TrainingError
+from adaptman.errors import BusyError, ModelError, ReproductionError, TrainingError
 from adaptman.learning import models, trainer
 from adaptman.learning.models import WeightDifference, weight_difference
 from adaptman.lifecycle import environment, reproduce
@@ -64,14 +64,25 @@ def test_killed_elsewhere_it_begins_anew(updated: TinyLine, monkeypatch: pytest.
     assert progress.phases == ["replay", "training"]
 
 
-def test_what_cannot_be_trained_leaves_nothing(updated: TinyLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def starved(*arguments: object) -> None:
-        raise MemoryError
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(MemoryError(), TrainingError), (OSError(28, "no space"), OSError), (BusyError("somebody"), BusyError)],
+)
+def test_what_ends_in_an_error_leaves_nothing_of_its_own(
+    updated: TinyLine, monkeypatch: pytest.MonkeyPatch, raised: Exception, told: type[Exception]
+) -> None:
+    """But for one that was taken for dead, whose folder is now that of who took its place."""
 
-    monkeypatch.setattr(trainer._Run, "advance", starved)
-    with pytest.raises(TrainingError, match="out of memory"):
+    def end(*arguments: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(trainer._Run, "advance", end)
+    with pytest.raises(told) as found:
         reproduce_version(updated.workspace, CANDIDATE)
-    assert list((updated.workspace.settings.home / "runs").iterdir()) == []
+    left = list((updated.workspace.settings.home / "runs").iterdir())
+    assert bool(left) is (told is BusyError)
+    if told is TrainingError:
+        assert found.value.hint == "run it where the model fits into memory"
 
 
 def test_a_second_update_from_the_first(updated: TinyLine) -> None:

@@ -185,9 +185,9 @@ HALVE = "halve the batch: `--set batch_size=1 --set replay.batch_size=1`"
 @pytest.mark.parametrize(
     ("owner", "name", "hint"),
     [
-        (ChatRenderer, "answered", AGAIN + HALVE),
+        (ChatRenderer, "answered", "run it where the model fits into memory"),
         (trainer._Run, "advance", AGAIN + HALVE),
-        (engine, "load_version", AGAIN + HALVE),
+        (engine, "load_version", "run it where the model fits into memory"),
         (adapters, "trainable", "run it where the model fits into memory"),
         (trainer, "_saved", "run it where both models fit into memory"),
     ],
