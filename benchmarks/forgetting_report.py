@@ -41,7 +41,8 @@ _DRAWS = 10_000
 # A strategy has one colour in every picture.
 _COLOURS = {
     "default": "#0072B2", "self": "#56B4E9", "none": "#000000", "none-same-steps": "#7A7A7A",
-    "opr-10": "#D55E00", "exemplar-10": "#009E73", "ssr": "#CC79A7", "interpolated": "#7B3294",
+    "opr-10": "#D55E00", "exemplar-10": "#009E73", "exemplar-all": "#00523B", "ssr": "#CC79A7",
+    "interpolated": "#7B3294",
 }  # fmt: skip
 _OTHER = "#E69F00"
 
@@ -381,8 +382,10 @@ def _draw_lines(axes: Axes, found: Sequence[Seeds], of: Callable[[Run], float]) 
         run = one.first
         lines.setdefault((run.strategy, run.steps, run.precision, run.device), []).append(one)
     fewest, labelled = min(one.first.steps for one in found), set()
-    for (name, steps, *_), line in lines.items():
+    several = len({one.first.device for one in found}) > 1
+    for (name, steps, _, device), line in lines.items():
         label, mark = (name, "o-") if steps == fewest else (f"{name}, {steps} steps", "s-")
+        label += f", {device}" if several else ""
         axes.plot(
             [one.mean(Run.new) for one in line],
             [one.mean(of) for one in line],
