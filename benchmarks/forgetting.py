@@ -22,7 +22,6 @@ import fcntl
 import hashlib
 import json
 import multiprocessing
-import os
 import platform
 import sys
 import time
@@ -45,6 +44,7 @@ from adaptman.evaluation.suites import Suite
 from adaptman.learning import capacity, drawing, earlier, models, trainer
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
+from adaptman.learning.kept import put
 from adaptman.learning.losses import top_k_of
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, predicting
@@ -164,12 +164,12 @@ def _sample_base(setting: Setting, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for update in setting.stream(seed).updates:
         taught = Asked(loaded, update.format_name).taught(update.held_out[:_DRIFT_CASES])
-        _keep(folder / f"{_slug(update.name)}.safetensors", taught)
+        put(folder / f"{_slug(update.name)}.safetensors", ReplaySet(tuple(taught), {}).to_bytes())
     settings = ReplayRecipe(
         samples=_OLD_SAMPLES, max_tokens=_OLD_TOKENS, top_k=_TEACHER_TOP, free=1, chat=1, tools=0
     )
     old = drawing.generate(loaded, Asked(loaded, "hermes").renderer, settings, [], seed + 10_000)
-    _keep(folder / "old.safetensors", old.samples)
+    put(folder / "old.safetensors", old.to_bytes())
 
 
 def _base_folder(setting: Setting, seed: int) -> Path:
@@ -187,12 +187,6 @@ def _key(setting: Setting) -> str:
 def _weights_of(base: Path) -> str:
     digests = [digest_of(path) for path in sorted(base.glob("*.safetensors"))]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:8]
-
-
-def _keep(path: Path, samples: Sequence[ReplaySample]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(ReplaySet(tuple(samples), {}).to_bytes())
-    os.replace(temporary, path)
 
 
 # --- a run ------------------------------------------------------------------------------------------------

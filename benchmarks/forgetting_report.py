@@ -84,6 +84,11 @@ class Run:
         return int(self.records[0]["steps"])
 
     @property
+    def place(self) -> tuple[int, float, str, str]:
+        """What two strategies that are compared have in common."""
+        return self.steps, self.lr, self.precision, self.device
+
+    @property
     def seed(self) -> int:
         return int(self.records[0]["seed"])
 
@@ -193,11 +198,6 @@ class Seeds:
     def first(self) -> Run:
         return self.runs[0]
 
-    @property
-    def place(self) -> tuple[int, float, str, str]:
-        """What two strategies that are compared have in common."""
-        return self.first.steps, self.first.lr, self.first.precision, self.first.device
-
     def mean(self, of: Callable[[Run], float]) -> float:
         return fmean(map(of, self.runs))
 
@@ -235,9 +235,9 @@ def read(folder: Path) -> list[Seeds]:
             if (seed, device) not in bases:
                 raise SystemExit(f"`{folder}` has no scores of the base with seed {seed} on {device}")
             run = Run(tuple(records), bases[seed, device])
-            found.setdefault((run.strategy, run.steps, run.lr, run.precision, run.device), []).append(run)
+            found.setdefault((run.strategy, *run.place), []).append(run)
     made = [Seeds(tuple(sorted(runs, key=lambda run: run.seed))) for runs in found.values()]
-    return sorted(made, key=lambda one: (*one.place, -one.mean(Run.op)))
+    return sorted(made, key=lambda one: (*one.first.place, -one.mean(Run.op)))
 
 
 def _bases(folder: Path) -> dict[tuple[int, str], Mapping[str, Any]]:
@@ -265,15 +265,19 @@ def interval(suites: Sequence[Sequence[float]], seed: int = 0) -> Interval:
 
 def summary(found: Sequence[Seeds]) -> str:
     """One line a strategy in its place."""
-    default = {one.place: one for one in found if one.first.strategy == DEFAULT}
-    rows = []
-    for one in found:
-        there = [other for other in default.values() if other.first.device == one.first.device]
-        most = max((len(other.runs) for other in there), default=0)
-        broadest = [other for other in there if len(other.runs) == most]
-        elsewhere = broadest[0] if len(broadest) == 1 else None
-        rows.append(_named(one) | _figures(one, default.get(one.place, elsewhere)))
-    return _table(rows)
+    defaults = [one for one in found if one.first.strategy == DEFAULT]
+    return _table([_named(one) | _figures(one, _rival(one, defaults)) for one in found])
+
+
+def _rival(one: Seeds, defaults: Sequence[Seeds]) -> Seeds | None:
+    """The default in the same place, or else the one of that device with the most seeds, if it is alone."""
+    there = [other for other in defaults if other.first.device == one.first.device]
+    for other in there:
+        if other.first.place == one.first.place:
+            return other
+    most = max((len(other.runs) for other in there), default=0)
+    broadest = [other for other in there if len(other.runs) == most]
+    return broadest[0] if len(broadest) == 1 else None
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

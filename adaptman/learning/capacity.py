@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,10 +25,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from adaptman.errors import ModelError, TrainingError
+from adaptman.errors import ModelError
 from adaptman.learning import models, trainer
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.drawing import generate
+from adaptman.learning.kept import kept_replay, put
 from adaptman.learning.likelihood import nll_of
 from adaptman.learning.losses import TopK, top_k_kl
 from adaptman.learning.models import LoadedModel
@@ -130,13 +131,15 @@ def probe(
         TrainingError: nothing usable could be drawn, a probe diverges, or memory runs out.
         ModelError: the model cannot be loaded.
     """
+    workdir.mkdir(parents=True, exist_ok=True)
     loaded = models.load(base, adapter)
-    replayed, held_out = _split(_drawn(loaded, renderer, ladder, workdir, on_step), ladder)
+    draw = partial(_samples, loaded, renderer, ladder, on_step)
+    replayed, held_out = _split(kept_replay(workdir / "samples.safetensors", draw), ladder)
     alphabet = ordinary_tokens(loaded, ladder.seed)
     offered = math.log2(len(alphabet)) * _VALUE_TOKENS
     start = loaded.tokenizer.bos_token_id
     taught = bindings(alphabet, max(ladder.loads), ladder.seed, start=start)
-    del loaded
+    del loaded, draw
     climb = _Climb(base, adapter, ladder, replayed, held_out, workdir, on_step)
     reached = [climb.rung(taught[:load]) for load in ladder.loads]
     measured = [
@@ -168,7 +171,7 @@ class _Reached(NamedTuple):
 
     def write(self, path: Path) -> None:
         told = {"nats": self.nats.tolist(), "drift": self.drift.tolist(), "trainable": self.trainable}
-        _put(path, json.dumps(told).encode())
+        put(path, json.dumps(told).encode())
 
 
 @dataclass(frozen=True)
@@ -202,26 +205,6 @@ class _Climb:
         after = models.load(self.base, done.adapter)
         trainable = models.count_parameters(done.adapter)
         return _Reached(value_nats(after, rows), drift(after, self.held_out), trainable)
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file; one that is killed meanwhile leaves nothing of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
-def _drawn(
-    loaded: LoadedModel, renderer: ChatRenderer, ladder: Ladder, workdir: Path, on_step: OnStep
-) -> ReplaySet:
-    """The samples, drawn where they are not there yet."""
-    path = workdir / "samples.safetensors"
-    with suppress(TrainingError):
-        return ReplaySet.from_file(str(path))
-    drawn = _samples(loaded, renderer, ladder, on_step)
-    _put(path, drawn.to_bytes())
-    return drawn
 
 
 def _recipe(ladder: Ladder, load: int) -> Recipe:

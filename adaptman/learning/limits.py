@@ -17,6 +17,7 @@ from adaptman.errors import TrainingError
 
 # What torch says: its CUDA allocator, its CPU allocator on Linux, and the latter on other systems.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+MORE_MEMORY = "run it where the model fits into memory"
 _MIB = 2**20
 _PEAK_KIB = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -42,9 +43,11 @@ def peak_memory_mib(device: torch.device) -> float:
     what was resident, also before this was computed."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _MIB
-    with suppress(OSError, TypeError):
+    with suppress(OSError):
         # Linux: what `getrusage` says begins with the peak of whoever started the process.
-        return int(_PEAK_KIB.search(Path("/proc/self/status").read_text(encoding="utf-8"))[1]) / 1024  # type: ignore[index]
+        found = _PEAK_KIB.search(Path("/proc/self/status").read_text(encoding="utf-8"))
+        if found is not None:
+            return int(found[1]) / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / _MIB if sys.platform == "darwin" else most / 1024  # in bytes there, in KiB elsewhere
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from adaptman.errors import TrainingError
 from adaptman.learning import adapters, lora, models, recompute
 from adaptman.learning.chat import Encoded
-from adaptman.learning.limits import disk_told, memory_told, peak_memory_mib
+from adaptman.learning.limits import MORE_MEMORY, disk_told, memory_told, peak_memory_mib
 from adaptman.learning.objective import Objective
 from adaptman.learning.packing import RowReader
 from adaptman.learning.recipe import Recipe
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Series = dict[str, list[tuple[int, float]]]
-
-
-MORE_MEMORY = "run it where the model fits into memory"
 
 
 class StepMetrics(NamedTuple):

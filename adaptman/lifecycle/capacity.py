@@ -70,7 +70,8 @@ def audit_capacity(
         began = time.monotonic()
         parameters = int(models.describe(engine.base_path(workspace, version))["parameters"])
         made_of = version.base_digest, engine.adapter_digest(workspace, version), dataclasses.asdict(ladder)
-        with kept_when_killed(workspace, "capacity", version.number, *made_of) as workdir:
+        what = f"capacity-{model.name}"
+        with kept_when_killed(workspace, what, version.number, *made_of) as workdir:
             frontier, evidence = _probed(workspace, version, ladder, workdir, progress)
             seconds = time.monotonic() - began
             row = _record(workspace, version, ladder, frontier, evidence, seconds)

@@ -34,14 +34,14 @@ def training_environment() -> dict[str, Any]:
 
 @contextmanager
 def kept_when_killed(workspace: Workspace, what: str, number: int, *made_of: Any) -> Iterator[Path]:
-    """A working folder for what is made of version `number`, which one that was killed has left as it is.
+    """A working folder for what is made of version `number` of a line, as one that was killed has left it.
 
+    `what` names the work and the line.
     It is that of this environment, and of `made_of` (plain JSON values): anything else proves nothing here.
     Its name is like that of an update's, so that gc finds what nobody goes on with for a day.
     """
     key = sha256_of(canonical_json([training_environment(), *made_of]))[:16]
-    name = f"{what}-{workspace.model_row().name}-{key}-v{number}"
-    folder = workspace.settings.home / "runs" / name
+    folder = workspace.settings.home / "runs" / f"{what}-{key}-v{number}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptman.errors import TrainingError
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.examples import learned_examples
 from adaptman.lifecycle.plan import UpdatePlan
@@ -39,19 +36,12 @@ def replay_of(
     Raises:
         TrainingError: nothing is left that could be replayed.
     """
-    from adaptman.learning.replay import ReplaySet
+    from adaptman.learning.kept import kept_replay
 
     if plan.recipe.replay.kind == "none":
         return None
     path = workdir / f"replay-{_key(workspace, plan, reads)}.safetensors"
-    # A file that the power cut in two is drawn again; it is a function of the seed.
-    with contextlib.suppress(TrainingError):
-        return ReplaySet.from_file(str(path))
-    replay = _SOURCES[plan.recipe.replay.kind](workspace, plan, progress)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(replay.to_bytes())
-    os.replace(temporary, path)
-    return replay
+    return kept_replay(path, lambda: _SOURCES[plan.recipe.replay.kind](workspace, plan, progress))
 
 
 def _key(workspace: Workspace, plan: UpdatePlan, reads: Rendering) -> str:

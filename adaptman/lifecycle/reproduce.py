@@ -138,14 +138,14 @@ def reproduce_version(workspace: Workspace, number: int, *, progress: Progress |
         _use_hardware(workspace, version)
         again = _fold_again if version.is_folded else _train_again
         made_of = version.base_digest, version.recipe_digest, version.parent_id
-        with kept_when_killed(workspace, "reproduce", number, *made_of) as folder:
+        with kept_when_killed(workspace, f"reproduce-{model.name}", number, *made_of) as folder:
             return again(workspace, version, folder, watched)
 
 
 def _train_again(
     workspace: Workspace, version: ModelVersion, folder: Path, progress: Progress
 ) -> Reproduction:
-    from adaptman.learning.trainer import MORE_MEMORY
+    from adaptman.learning.limits import MORE_MEMORY
 
     plan = recorded_plan(workspace, version)
     drawn = replay_of(workspace, plan, probe_of(workspace, version), folder, progress)

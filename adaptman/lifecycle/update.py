@@ -101,8 +101,7 @@ def _make_candidate(
     workspace: Workspace, plan: UpdatePlan, version: ModelVersion, progress: Progress
 ) -> ModelVersion:
     """Weights for the version, in its working folder, which holds what a killed run needs to go on."""
-    from adaptman.learning.limits import memory_told
-    from adaptman.learning.trainer import MORE_MEMORY
+    from adaptman.learning.limits import MORE_MEMORY, memory_told
 
     workdir = _workdir(workspace, plan, version)
     workdir.mkdir(parents=True, exist_ok=True)

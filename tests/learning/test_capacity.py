@@ -15,6 +15,7 @@ from adaptman.learning import capacity, models
 from adaptman.learning.capacity import QUICK, Estimate, Frontier, room_of
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.models import LoadedModel
+from tests.learning.test_trainer import KilledError
 
 SMALL = replace(QUICK, loads=(2, 4), presentations=2, steps=3, rank=2, samples=6, held_out=4, sample_tokens=6)
 
@@ -70,10 +71,6 @@ def test_a_probe_is_the_same_each_time(
     assert again == probed
     assert steps[-1] == ("4 bindings", 3, 3)
     assert [done for name, done, _ in steps if name == "2 bindings"] == [1, 2, 3]
-
-
-class KilledError(Exception):
-    """Stands for whatever ends a process."""
 
 
 @pytest.mark.parametrize(

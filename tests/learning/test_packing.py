@@ -14,6 +14,8 @@ from transformers import (
     FalconH1ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedModel,
@@ -29,7 +31,6 @@ SMALL = {
     "vocab_size": 300,
     "hidden_size": 32,
     "intermediate_size": 64,
-    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
@@ -120,15 +121,17 @@ def test_a_model_is_as_it_was_after_reading(loaded: LoadedModel) -> None:
     assert loaded.model.config._attn_implementation == before
 
 
-def build(name: str) -> PreTrainedModel:
+def build(name: str, *, layers: int = 2) -> PreTrainedModel:
     """A random model of an architecture of today; those with `!` cannot be packed for rows of 40 tokens."""
+    small = {**SMALL, "num_hidden_layers": layers}
     made = {
-        "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SMALL)),
-        "mistral": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=64)),
-        "mistral, narrow window!": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=8)),
-        "gemma2, capped scores!": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, sliding_window=4096)),
+        "llama": lambda: LlamaForCausalLM(LlamaConfig(**small)),
+        "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**small)),
+        "mistral": lambda: MistralForCausalLM(MistralConfig(**small, sliding_window=64)),
+        "mistral, narrow window!": lambda: MistralForCausalLM(MistralConfig(**small, sliding_window=8)),
+        "gemma2, capped scores!": lambda: Gemma2ForCausalLM(Gemma2Config(**small, sliding_window=4096)),
         "falcon h1, recurrent!": lambda: FalconH1ForCausalLM(
-            FalconH1Config(**SMALL, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8)
+            FalconH1Config(**small, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8)
         ),
     }
     with torch.random.fork_rng(devices=[]):
