@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -56,49 +57,79 @@ class Packed:
 
 def pack(rows: Sequence[Sequence[int]]) -> Packed:
     """Lay `rows` (token ids, none of them empty) end to end, shared beginnings once."""
-    builder = _Builder(rows)
+    order, common = _sorted(rows)
+    layout = _Layout([len(rows[row]) for row in order], common)
+    starts = [0, *accumulate(segment.length for segment in layout.segments)]
+    ids, positions = torch.empty(starts[-1], dtype=torch.long), torch.empty(starts[-1], dtype=torch.long)
+    indices: dict[int, Tensor] = {}
+    for row, path in zip(order, layout.paths, strict=True):
+        index = torch.cat([torch.arange(starts[i], starts[i + 1]) for i in path])
+        ids[index] = torch.tensor(rows[row])
+        positions[index] = torch.arange(len(rows[row]))
+        indices[row] = index
+    return Packed(ids, positions, tuple(layout.segments), tuple(indices[row] for row in range(len(rows))))
+
+
+def budgeted(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
+    """Indices of rows that are packed together: neighbours in what they begin with, up to `budget` tokens.
+
+    A pack may hold half as many tokens again as its longest row, so that long rows share their beginning too.
+    """
+    order, common = _sorted(rows)
+    lengths = [len(rows[row]) for row in order]
+    first, packs = 0, []
+    for last in range(1, len(order) + 1):
+        if last == len(order) or not _fits(lengths[first : last + 1], common[first : last + 1], budget):
+            packs.append(order[first:last])
+            first = last
+    return packs
+
+
+def _fits(lengths: Sequence[int], common: Sequence[int], budget: int) -> bool:
+    # Counted as laid out, since a row more can move where the others part.
+    return _Layout(lengths, common).total <= max(budget, max(lengths) * 3 // 2)
+
+
+def _sorted(rows: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Indices of rows, so that those that begin alike are neighbours, and how far each agrees with the one
+    before it."""
     order = sorted(range(len(rows)), key=lambda row: tuple(rows[row]))
-    builder.place(order, 0, ())
-    starts, total = [], 0
-    for segment in builder.segments:
-        starts.append(total)
-        total += segment.length
-    indices = tuple(
-        torch.cat([torch.arange(starts[i], starts[i] + builder.segments[i].length) for i in path])
-        for path in builder.paths
-    )
-    ids, positions = torch.empty(total, dtype=torch.long), torch.empty(total, dtype=torch.long)
-    for row, index in zip(rows, indices, strict=True):
-        ids[index] = torch.tensor(row)
-        positions[index] = torch.arange(len(row))
-    return Packed(ids, positions, tuple(builder.segments), indices)
+    return order, [0, *(_agreed(rows[one], rows[other]) for one, other in pairwise(order))]
 
 
-class _Builder:
-    """Grows the tree from its root; rows come sorted, so that rows that share a beginning are neighbours."""
+def _agreed(one: Sequence[int], other: Sequence[int]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((depth for depth, (a, b) in pairs if a != b), min(len(one), len(other)))
 
-    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
-        self._rows = rows
+
+class _Layout:
+    """The tree of segments of sorted rows, from their lengths and how far each agrees with the one before."""
+
+    def __init__(self, lengths: Sequence[int], common: Sequence[int]) -> None:
+        self._lengths, self._common = lengths, common
         self.segments: list[Segment] = []
-        self.paths: list[tuple[int, ...]] = [()] * len(rows)
+        self.paths: list[tuple[int, ...]] = [()] * len(lengths)
+        self._grow()
 
-    def place(self, group: Sequence[int], begin: int, above: tuple[int, ...]) -> None:
-        """Place the tokens from `begin` on of rows that agree up to there. The depth is at most T / 16."""
-        pending = [(list(group), begin, above)]
+    @property
+    def total(self) -> int:
+        """Tokens laid down."""
+        return sum(segment.length for segment in self.segments)
+
+    def _grow(self) -> None:
+        """From the root: rows that agree up to `begin`, and the segments that hold them until there."""
+        pending: list[tuple[range, int, tuple[int, ...]]] = [(range(len(self._lengths)), 0, ())]
         while pending:
             group, begin, above = pending.pop()
-            shared = self._shared(group, begin)
-            if len(group) == 1 or shared - begin >= _LEAST_SHARED or self._ends_at(group, shared):
+            shared = min(self._common[group.start + 1 : group.stop], default=self._lengths[group.start])
+            # A row that ends where the others go on needs a segment there, however short.
+            ends = self._lengths[group.start] == shared
+            if ends or shared - begin >= _LEAST_SHARED:
                 above = self._segment(group, shared - begin, above)
                 begin = shared
-            for part in reversed(self._parts(group, shared)):
-                pending.append((part, begin, above))
+            pending.extend((part, begin, above) for part in reversed(self._parts(group, shared)))
 
-    def _ends_at(self, group: Sequence[int], depth: int) -> bool:
-        """A row that ends where the others go on: its tokens need a segment here, however few they are."""
-        return any(len(self._rows[row]) == depth for row in group)
-
-    def _segment(self, group: Sequence[int], length: int, above: tuple[int, ...]) -> tuple[int, ...]:
+    def _segment(self, group: range, length: int, above: tuple[int, ...]) -> tuple[int, ...]:
         if not length:
             return above
         self.segments.append(Segment(length, above))
@@ -107,48 +138,11 @@ class _Builder:
             self.paths[row] = path
         return path
 
-    def _shared(self, group: Sequence[int], begin: int) -> int:
-        """How far the rows agree: sorted, the first and the last of them tell."""
-        first, last = self._rows[group[0]], self._rows[group[-1]]
-        end = min(len(first), len(last))
-        for depth in range(begin, end):
-            if first[depth] != last[depth]:
-                return depth
-        return end
-
-    def _parts(self, group: Sequence[int], depth: int) -> list[list[int]]:
-        """The rows that go on after `depth`, by their next token."""
-        parts: dict[int, list[int]] = {}
-        for row in group:
-            if len(self._rows[row]) > depth:
-                parts.setdefault(self._rows[row][depth], []).append(row)
-        return list(parts.values())
-
-
-def budgeted(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
-    """Indices of rows that are packed together: neighbours in what they begin with, up to `budget` tokens.
-
-    A pack may hold half as many tokens again as its longest row, so that long rows share their beginning too.
-    """
-    packs: list[list[int]] = []
-    total = longest = 0
-    for row in sorted(range(len(rows)), key=lambda row: tuple(rows[row])):
-        length = len(rows[row])
-        cost = length - (_in_common(rows[packs[-1][-1]], rows[row]) if packs else 0)
-        if not packs or total + cost > max(budget, max(longest, length) * 3 // 2):
-            packs.append([])
-            total, longest, cost = 0, 0, length
-        packs[-1].append(row)
-        total, longest = total + cost, max(longest, length)
-    return packs
-
-
-def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Tokens that two rows have in common at their beginning, where a pack would share them; else 0."""
-    same = next(
-        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    return same if same >= _LEAST_SHARED else 0
+    def _parts(self, group: range, depth: int) -> list[range]:
+        """The rows that go on after `depth`, by their next token; sorted, those that end come first."""
+        going = [row for row in group if self._lengths[row] > depth]
+        starts = [row for row in going if row == going[0] or self._common[row] == depth]
+        return [range(one, other) for one, other in pairwise([*starts, group.stop])]
 
 
 class States(NamedTuple):
