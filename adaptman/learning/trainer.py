@@ -86,7 +86,7 @@ def train(
     _check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
     material = _Material(examples, replay.samples if replay else (), recipe)
-    fingerprint = _fingerprint(parent_adapter, examples, replay, recipe)
+    fingerprint = _fingerprint(base, parent_adapter, examples, replay, recipe)
     with memory_told("before the first step", MORE_MEMORY):
         model = adapters.trainable(base, parent_adapter, recipe)
         if model.device.type == "cpu" and recipe.adapter != "full":
@@ -341,10 +341,15 @@ def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
 
 
 def _fingerprint(
-    parent_adapter: Path | None, examples: Sequence[Encoded], replay: ReplaySet | None, recipe: Recipe
+    base: Path,
+    parent_adapter: Path | None,
+    examples: Sequence[Encoded],
+    replay: ReplaySet | None,
+    recipe: Recipe,
 ) -> str:
     """What a training is made of; a checkpoint of another one is not gone on from."""
-    digest = hashlib.sha256(recipe.digest.encode())
+    # A base that lies in a store is named by its digest; reading it whole could take as long as some steps.
+    digest = hashlib.sha256(f"{recipe.digest} {base.name}".encode())
     digest.update(json.dumps(examples).encode())
     digest.update(replay.to_bytes() if replay and replay.samples else b"")
     for path in sorted(parent_adapter.iterdir()) if parent_adapter else ():

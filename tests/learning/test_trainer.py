@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
@@ -367,15 +368,20 @@ def test_a_damaged_checkpoint_costs_its_steps_alone(
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     base: Path, examples: list[Encoded], replay: ReplaySet, tmp_path: Path, undisturbed: Trained
 ) -> None:
+    another = shutil.copytree(base, tmp_path / "another")
+    weights = load_file(another / "model.safetensors")
+    turned = {key: -value for key, value in weights.items()}
+    save_file(turned, another / "model.safetensors", metadata={"format": "pt"})
     others = {
-        "recipe": (undisturbed.adapter, examples, replay, replace(RECIPE, seed=1)),
-        "examples": (None, examples[:2], replay, RECIPE),
-        "replay": (None, examples, ReplaySet(replay.samples[1:], {}), RECIPE),
-        "parent": (undisturbed.adapter, examples, replay, RECIPE),
+        "recipe": (base, None, examples, replay, replace(RECIPE, seed=1)),
+        "examples": (base, None, examples[:2], replay, RECIPE),
+        "replay": (base, None, examples, ReplaySet(replay.samples[1:], {}), RECIPE),
+        "parent": (base, undisturbed.adapter, examples, replay, RECIPE),
+        "base": (another, None, examples, replay, RECIPE),
     }
-    for name, (parent, seen, replayed, recipe) in others.items():
+    for name, made_of in others.items():
         with pytest.raises(KilledError):
-            train(base, parent, seen, replayed, recipe, tmp_path / name, on_step=kill_at(5))
+            train(*made_of, tmp_path / name, on_step=kill_at(5))
         trained = train(base, None, examples, replay, RECIPE, tmp_path / name)
         assert digest(trained) == digest(undisturbed), name
 
