@@ -78,16 +78,29 @@ def budgeted(rows: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
     order, common = _sorted(rows)
     lengths = [len(rows[row]) for row in order]
     first, packs = 0, []
-    for last in range(1, len(order) + 1):
-        if last == len(order) or not _fits(lengths[first : last + 1], common[first : last + 1], budget):
-            packs.append(order[first:last])
-            first = last
+    while first < len(order):
+        count = _fitting(lengths[first:], common[first:], budget)
+        packs.append(order[first : first + count])
+        first += count
     return packs
 
 
-def _fits(lengths: Sequence[int], common: Sequence[int], budget: int) -> bool:
-    # Counted as laid out, since a row more can move where the others part.
-    return _Layout(lengths, common).total <= max(budget, max(lengths) * 3 // 2)
+def _fitting(lengths: Sequence[int], common: Sequence[int], budget: int) -> int:
+    """How many of the first rows make a pack, one at least: in steps that double, then halve."""
+
+    def fits(count: int) -> bool:
+        if count > len(lengths):
+            return False
+        # Counted as laid out, since a row more can move where the others part.
+        some = lengths[:count]
+        return _Layout(some, common[:count]).total <= max(budget, max(some) * 3 // 2)
+
+    count, step = 1, 1
+    while fits(count + step):
+        count, step = count + step, 2 * step
+    while step := step // 2:
+        count += step * fits(count + step)
+    return count
 
 
 def _sorted(rows: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
@@ -117,7 +130,7 @@ class _Layout:
         return sum(segment.length for segment in self.segments)
 
     def _grow(self) -> None:
-        """From the root: rows that agree up to `begin`, and the segments that hold them until there."""
+        # Rows that agree up to `begin`, and the segments that hold them until there; from the root.
         pending: list[tuple[range, int, tuple[int, ...]]] = [(range(len(self._lengths)), 0, ())]
         while pending:
             group, begin, above = pending.pop()
