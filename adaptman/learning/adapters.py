@@ -31,8 +31,23 @@ def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel | Pr
         TrainingError: the adapter does not fit the model, or cannot be grown as asked.
         ModelError: the checkpoint or the parent's adapter cannot be loaded.
     """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     if recipe.adapter == "full":
         return models.load(base, parent).model.requires_grad_(True)
+    model = _adapted(base, parent, recipe)
+    head_VD = models.head_weight(without(model))
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, BaseTunerLayer) and module.get_base_layer().weight is head_VD:
+            raise TrainingError(
+                f"`{name}` cannot have an adapter: the losses read its weight, the LM head's, as it is",
+                hint="leave it out of `lora.targets`, with `--set adapter=fresh` where the parent's adapter "
+                "has it, or train all weights with `--set adapter=full`",
+            )
+    return model
+
+
+def _adapted(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel:
     if parent is None or recipe.adapter == "fresh":
         return _new(base, recipe.lora)
     if recipe.adapter == "grow":

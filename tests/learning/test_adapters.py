@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from adaptman.errors import TrainingError
 from adaptman.learning import adapters, models
@@ -132,3 +133,27 @@ def bends_between(before: Path | None, after: Path) -> dict[str, Tensor]:
         # alpha / rank is 2.
         found[weight] = 2 * (new[up][:, :rows] - old[up]) @ (new[name][:rows] - old[name])
     return found
+
+
+@pytest.mark.parametrize(("name", "is_tied"), [("lm_head", False), ("lm_head", True), ("embed_tokens", True)])
+def test_the_head_has_no_adapter(base: Path, tmp_path: Path, name: str, is_tied: bool) -> None:
+    """Its weight is read by the losses, which know of no adapter on it; merged, it would be another's too."""
+    tied = tmp_path / "tied"
+    models.save(tied_or_not(base, is_tied), models.load_tokenizer(base), tied)
+    recipe = replace(RECIPE, lora=LoraRecipe(rank=4, alpha=8, targets=("q_proj", name)))
+    with pytest.raises(TrainingError, match=f"`(model.)?{name}` cannot have an adapter") as told:
+        adapters.trainable(tied, None, recipe)
+    assert "`lora.targets`" in told.value.hint
+
+
+def test_embeddings_that_are_not_the_head_may_have_one(base: Path) -> None:
+    recipe = replace(RECIPE, lora=LoraRecipe(rank=4, alpha=8, targets=("q_proj", "embed_tokens")))
+    assert not models.load(base).model.config.tie_word_embeddings
+    adapters.trainable(base, None, recipe)
+
+
+def tied_or_not(base: Path, is_tied: bool) -> PreTrainedModel:
+    model = models.load(base).model
+    model.config.tie_word_embeddings = is_tied
+    model.tie_weights()
+    return model
