@@ -7,6 +7,7 @@ can be multiplied in bf16 where the hardware does so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,16 +17,34 @@ from torch import Tensor, nn
 def fuse(model: nn.Module, *, frozen: torch.dtype) -> int:
     """Let the plain LoRA layers of `model` compute as one operation; how many were changed.
 
-    `frozen` is the type in which the weights under the adapter are kept and multiplied; what they are
-    multiplied with is rounded to it, and everything else is computed as it was. Layers with dropout, a bias
-    of the adapter, or more than one adapter keep PEFT's own way.
+    `frozen` is the type in which the weights under the adapter are kept and multiplied, in place of fp32;
+    what they are multiplied with is rounded to it, and everything else is computed as it was. Layers with
+    dropout, a bias of the adapter, or more than one adapter keep PEFT's own way.
     """
     from peft.tuners.lora import Linear
 
     layers = [layer for layer in model.modules() if isinstance(layer, Linear) and _is_plain(layer)]
+    weights: list[Any] = [layer.base_layer.weight for layer in layers]
+    if frozen != torch.float32:
+        _convert(model, weights, frozen)
     for layer in layers:
-        layer.forward = _Fused(layer, frozen)  # type: ignore[method-assign]
+        layer.forward = _Fused(layer)  # type: ignore[method-assign]
     return len(layers)
+
+
+def _convert(model: nn.Module, weights: Sequence[Tensor], frozen: torch.dtype) -> None:
+    """Keep `weights` as `frozen`, and copy the rest, where it is less.
+
+    A checkpoint's file stays in memory, with the fp32 weights, as long as one tensor lies in it.
+    """
+    for weight in weights:
+        weight.data = weight.data.to(frozen)
+    converted = set(map(id, weights))
+    held = [one for one in (*model.parameters(), *model.buffers()) if not one.requires_grad]
+    rest = [one for one in held if id(one) not in converted]
+    if sum(one.numel() for one in rest) < sum(one.numel() for one in weights):
+        for one in rest:
+            one.data = one.data.clone()
 
 
 def _is_plain(layer: Any) -> bool:
@@ -44,9 +63,9 @@ def _is_plain(layer: Any) -> bool:
 class _Fused:
     """Stands in for the `forward` of one layer."""
 
-    def __init__(self, layer: Any, frozen: torch.dtype) -> None:
+    def __init__(self, layer: Any) -> None:
         (name,) = layer.active_adapters
-        self._weight = layer.base_layer.weight.detach().to(frozen)
+        self._weight = layer.base_layer.weight.detach()
         self._bias = None if layer.base_layer.bias is None else layer.base_layer.bias.detach()
         self._down, self._up = layer.lora_A[name], layer.lora_B[name]
         self._scale = float(layer.scaling[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from adaptman.learning import lora
+from tests.learning.tiny import make_tiny_checkpoint
 
 EVERYWHERE = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -31,7 +33,7 @@ def fill(model: PeftModel) -> PeftModel:
     return model
 
 
-def with_biases() -> PeftModel:
+def biased() -> Qwen2ForCausalLM:
     """Qwen 2 has biases in its attention."""
     torch.manual_seed(0)
     config = Qwen2Config(
@@ -48,7 +50,11 @@ def with_biases() -> PeftModel:
     for name, value in model.named_parameters():
         if name.endswith("bias"):
             value.data.normal_()
-    return fill(get_peft_model(model, LoraConfig(r=4, target_modules=EVERYWHERE)))
+    return model
+
+
+def with_biases() -> PeftModel:
+    return fill(get_peft_model(biased(), LoraConfig(r=4, target_modules=EVERYWHERE)))
 
 
 def logits_and_gradients(model: PeftModel) -> dict[str, Tensor]:
@@ -83,6 +89,32 @@ def test_frozen_weights_in_bf16_are_near(base: Path) -> None:
     assert found.dtype == torch.float32
     assert not torch.equal(found, wanted)
     assert float((found - wanted).square().mean() / wanted.square().mean()) < 0.01
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads what is mapped from /proc")
+@pytest.mark.parametrize("make", [make_tiny_checkpoint, lambda folder: biased().save_pretrained(folder)])
+def test_in_bf16_the_checkpoints_file_does_not_stay_in_memory(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """The fp32 weights lie in it, and nothing reads them any more."""
+    make(tmp_path)
+    fused = adapted(tmp_path)
+    assert is_mapped(tmp_path)
+    lora.fuse(fused, frozen=torch.bfloat16)
+    assert not is_mapped(tmp_path)
+    assert fused.get_base_model().lm_head.weight.dtype == torch.float32
+
+
+def test_few_adapted_layers_are_no_reason_to_copy_the_rest(tmp_path: Path) -> None:
+    make_tiny_checkpoint(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    fused = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"]))
+    lora.fuse(fused, frozen=torch.bfloat16)
+    assert is_mapped(tmp_path)
+
+
+def is_mapped(folder: Path) -> bool:
+    return str(folder.resolve()) in Path("/proc/self/maps").read_text()
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}])
