@@ -42,8 +42,11 @@ def cross_entropy(
     *,
     weights_T: Tensor | None = None,
     entropy_top: int = 0,
+    nll_T: Tensor | None = None,
 ) -> Tensor:
     """Sum over tokens of −w · log p(target), in nats.
+
+    Each token's −log p(target), without a weight, is written to `nll_T` where that is given.
 
     w is 1, or the token's entry of `weights_T`. With `entropy_top` it is multiplied with the entropy of the
     so many most likely tokens, as a share of the largest possible (Diao et al., arXiv 2601.02151), through
@@ -55,7 +58,12 @@ def cross_entropy(
         if entropy_top:
             entropy = top_entropy(logits_TV, entropy_top)
             weights = entropy if weights is None else weights * entropy
-        return _cross_entropy_slope(logits_TV, targets_T[rows], weights)
+        loss_T, slope_TV = _cross_entropy_slope(logits_TV, targets_T[rows])
+        if nll_T is not None:
+            nll_T[rows] = loss_T
+        if weights is None:
+            return loss_T.sum(), slope_TV
+        return (loss_T * weights).sum(), slope_TV.mul_(weights[:, None])
 
     return _apply(hidden_TD, head_VD, slope)
 
@@ -140,18 +148,14 @@ class _HeadLoss(torch.autograd.Function):
         return hidden, head, None
 
 
-def _cross_entropy_slope(
-    logits_TV: Tensor, targets_T: Tensor, weights_T: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative with respect to the logits: softmax − one-hot, times the weight."""
+def _cross_entropy_slope(logits_TV: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
+    """Each token's loss and its derivative with respect to the logits: softmax − one-hot."""
     rows = torch.arange(logits_TV.shape[0], device=logits_TV.device)
     log_z_T = logits_TV.logsumexp(-1)
     loss_T = log_z_T - logits_TV[rows, targets_T]
     slope_TV = logits_TV.sub_(log_z_T[:, None]).exp_()
     slope_TV[rows, targets_T] -= 1
-    if weights_T is None:
-        return loss_T.sum(), slope_TV
-    return (loss_T * weights_T).sum(), slope_TV.mul_(weights_T[:, None])
+    return loss_T, slope_TV
 
 
 def _kl_slope(logits_TV: Tensor, ids_TK: Tensor, log_p_TK: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,9 @@ class Losses(NamedTuple):
 
     new: float
     replay: float
+    learned: Mapping[int, bool]
+    """Of each new example, by its number, whether every token of the answer that is to be learned has more
+    than half of the probability, so that greedy decoding writes it."""
 
 
 class Marks(NamedTuple):
@@ -111,7 +114,7 @@ class Objective:
         rows = [item.ids[:-1] for _, item in new] + [sample.ids[:-1] for sample in replayed]
         answered = sum(len(item.ids) - item.prompt_length for _, item in new)
         drawn = sum(len(sample.positions) for sample in replayed)
-        new_sum, replay_sum = 0.0, 0.0
+        new_sum, replay_sum, sure = 0.0, 0.0, dict[int, bool]()
         for indices in budgeted(rows, PASS_TOKENS):
             packed_rows = [rows[i] for i in indices]
             with self._autocast():
@@ -120,8 +123,9 @@ class Objective:
             kept = [(i, replayed[row - len(new)]) for i, row in enumerate(indices) if row >= len(new)]
             loss = states.hidden_TD.new_zeros(())
             if learned:
-                total = self._new_loss(states, learned)
+                total, nll_T = self._new_loss(states, learned)
                 new_sum += float(total.detach())
+                sure |= self._sure(nll_T, learned)
                 loss = loss + total / answered
             if learned and recipe.kl_new:
                 loss = loss + recipe.kl_new * self._new_drift(states, learned) / answered
@@ -130,21 +134,33 @@ class Objective:
                 replay_sum += float(total.detach())
                 loss = loss + recipe.replay.coeff * total / drawn
             loss.backward()
-        return Losses(new_sum / answered, replay_sum / max(1, drawn))
+        return Losses(new_sum / answered, replay_sum / max(1, drawn), sure)
 
-    def _new_loss(self, states: States, items: Sequence[tuple[int, int, Encoded]]) -> Tensor:
-        """Sum of −w · log p over the tokens of the answers."""
+    def _new_loss(self, states: States, items: Sequence[tuple[int, int, Encoded]]) -> tuple[Tensor, Tensor]:
+        """Sum of −w · log p over the tokens of the answers, and −log p of each of them."""
         targets = torch.tensor([token for *_, item in items for token in item.ids[item.prompt_length :]])
+        nll_T = torch.empty(len(targets), device=self._head_VD.device)
         weights_T = None
         if self._recipe.mask_surprising:
             weights_T = torch.cat([self._marks[index].learned_T for _, index, _ in items]).float()
-        return cross_entropy(
+        total = cross_entropy(
             self._answers(states, items),
             self._head_VD,
             targets.to(self._head_VD.device),
             weights_T=weights_T,
             entropy_top=_ENTROPY_TOP if self._recipe.entropy_weight else 0,
+            nll_T=nll_T,
         )
+        return total, nll_T
+
+    def _sure(self, nll_T: Tensor, items: Sequence[tuple[int, int, Encoded]]) -> dict[int, bool]:
+        """Of each example whether no token that it has to learn is less likely than all others together."""
+        unsure_T = nll_T >= math.log(2)
+        if self._recipe.mask_surprising:
+            unsure_T &= torch.cat([self._marks[number].learned_T for _, number, _ in items])
+        parts = unsure_T.split([len(item.ids) - item.prompt_length for *_, item in items])
+        unsure = torch.stack([part.any() for part in parts]).tolist()
+        return {number: not one for (_, number, _), one in zip(items, unsure, strict=True)}
 
     def _new_drift(self, states: States, items: Sequence[tuple[int, int, Encoded]]) -> Tensor:
         teachers = [self._marks[index].teacher for _, index, _ in items]

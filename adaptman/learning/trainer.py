@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -43,6 +44,8 @@ class StepMetrics(NamedTuple):
     """Nats per completion token of the new examples, and of calls that were rewritten."""
     replay_loss: float | None
     """Nats per token of the replay (the KL is the drift); None in a step without."""
+    learned: float
+    """Share of the new examples that are learned, as `objective.Losses` has it; not of rewritten calls."""
     lr: float
     grad_norm: float
     tokens_per_s: float
@@ -208,7 +211,11 @@ class _Run:
         elapsed = time.monotonic() - began
         self.step, self.seconds = self.step + 1, self.seconds + elapsed
         speed, memory = sum(tokens) / elapsed, peak_memory_mib(self.head_VD.device)
-        metrics = StepMetrics(self.step, self.recipe.steps, new_loss, replay_loss, rate, norm, speed, memory)
+        # Rewritten calls come after the examples.
+        learned = fmean(losses.learned[number] for number, _ in new[: self.recipe.new_batch_size])
+        metrics = StepMetrics(
+            self.step, self.recipe.steps, new_loss, replay_loss, learned, rate, norm, speed, memory
+        )
         self._log(metrics)
         return metrics
 
@@ -216,6 +223,7 @@ class _Run:
         values = {
             "train/new_loss": metrics.new_loss,
             "train/replay_loss": metrics.replay_loss,
+            "train/learned": metrics.learned,
             "train/lr": metrics.lr,
             "train/grad_norm": metrics.grad_norm,
             "train/tokens_per_s": metrics.tokens_per_s,

@@ -86,12 +86,16 @@ def _small_chunks() -> Iterator[None]:
 @given(sizes)
 def test_cross_entropy_is_the_plain_one(case: Case) -> None:
     hidden_TD, head_VD, _, targets_T = case
-    found = value_and_gradient(lambda hidden: cross_entropy(hidden, head_VD, targets_T), hidden_TD)
+    nll_T = torch.empty(len(targets_T))
+    found = value_and_gradient(
+        lambda hidden: cross_entropy(hidden, head_VD, targets_T, nll_T=nll_T), hidden_TD
+    )
     wanted = value_and_gradient(
         lambda hidden: functional.cross_entropy(hidden @ head_VD.double().T, targets_T, reduction="sum"),
         hidden_TD.double(),
     )
     assert_same(found, wanted)
+    torch.testing.assert_close(nll_T, token_nll(hidden_TD, head_VD, targets_T))
 
 
 @given(sizes, st.integers(1, 20))

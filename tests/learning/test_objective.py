@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from adaptman.errors import TrainingError
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.drawing import generate
-from adaptman.learning.losses import cross_entropy, live_kl, top_entropy
+from adaptman.learning.losses import cross_entropy, live_kl, token_nll, top_entropy
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySet
@@ -192,7 +192,9 @@ def test_weights_and_entropy_multiply() -> None:
     torch.manual_seed(0)
     head, hidden, targets = torch.randn(30, 6), torch.randn(9, 6), torch.randint(0, 30, (9,))
     weights = torch.rand(9)
-    found = cross_entropy(hidden, head, targets, weights_T=weights, entropy_top=5)
+    nll = torch.empty(len(targets))
+    found = cross_entropy(hidden, head, targets, weights_T=weights, entropy_top=5, nll_T=nll)
+    torch.testing.assert_close(nll, token_nll(hidden.detach(), head, targets))
     logits = hidden @ head.T
     nll = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     torch.testing.assert_close(found, (nll * weights * top_entropy(logits, 5)).sum())
