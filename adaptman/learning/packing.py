@@ -107,10 +107,10 @@ def _sorted(rows: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
     """Indices of rows, so that those that begin alike are neighbours, and how far each agrees with the one
     before it."""
     order = sorted(range(len(rows)), key=lambda row: tuple(rows[row]))
-    return order, [0, *(_agreed(rows[one], rows[other]) for one, other in pairwise(order))]
+    return order, [0, *(_in_common(rows[one], rows[other]) for one, other in pairwise(order))]
 
 
-def _agreed(one: Sequence[int], other: Sequence[int]) -> int:
+def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
     pairs = enumerate(zip(one, other, strict=False))
     return next((depth for depth, (a, b) in pairs if a != b), min(len(one), len(other)))
 

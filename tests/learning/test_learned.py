@@ -12,9 +12,8 @@ from transformers import PreTrainedModel
 from adaptman.learning import models
 from adaptman.learning.chat import ChatRenderer, Encoded
 from adaptman.learning.losses import TopK
-from adaptman.learning.recipe import Recipe
 from adaptman.learning.replay import ReplaySample, ReplaySet
-from adaptman.learning.trainer import StepMetrics, train
+from tests.learning.test_objective import first_steps
 from tests.learning.test_trainer import RECIPE, encode
 
 LONG = replace(RECIPE, steps=60)
@@ -35,19 +34,11 @@ def written(model: PreTrainedModel, example: Encoded) -> list[int]:
     return ids
 
 
-def steps_of(
-    base: Path, examples: list[Encoded], replay: ReplaySet | None, recipe: Recipe, folder: Path
-) -> list[StepMetrics]:
-    steps: list[StepMetrics] = []
-    train(base, None, examples, replay, recipe, folder, on_step=steps.append)
-    return steps
-
-
 def test_what_is_learned_is_what_the_model_writes(
     base: Path, examples: list[Encoded], tmp_path: Path
 ) -> None:
     """A random model is sure of nothing; of three answers, one more or less is a third."""
-    steps = steps_of(base, examples, None, LONG, tmp_path)
+    steps = first_steps(base, examples, None, LONG, tmp_path)
     assert (steps[0].learned, steps[-1].learned) == (0, 1)
     assert {round(3 * step.learned, 6) for step in steps} <= {0, 1, 2, 3}
     tuned = models.load(base, tmp_path / "adapter").model
@@ -62,12 +53,12 @@ def test_calls_that_are_written_anew_do_not_count(
         ReplaySample("rewritten", one.ids, torch.arange(one.prompt_length, len(one.ids)), NOBODYS)
         for one in encode(renderer, ("left or right", "left"), ("left or right", "right"))
     )
-    assert steps_of(base, examples, ReplaySet(rewritten, {}), LONG, tmp_path)[-1].learned == 1
+    assert first_steps(base, examples, ReplaySet(rewritten, {}), LONG, tmp_path)[-1].learned == 1
 
 
 def test_tokens_that_are_not_to_be_learned_do_not_count(
     base: Path, examples: list[Encoded], tmp_path: Path
 ) -> None:
     """All of them surprise a random model, so that nothing is left to learn."""
-    (step,) = steps_of(base, examples, None, replace(RECIPE, steps=1, mask_surprising=1.1), tmp_path)
+    (step,) = first_steps(base, examples, None, replace(RECIPE, steps=1, mask_surprising=1.1), tmp_path)
     assert (step.new_loss, step.learned) == (0, 1)
