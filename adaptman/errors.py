@@ -96,3 +96,13 @@ class GateRefusedError(AdaptmanError):
     """The gate refuses the promotion, or the policy an update."""
 
     exit_code = 3
+
+
+# What torch says: its CUDA allocator, its CPU allocator on Linux, and the latter on other systems.
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """True where memory ran out, Python's own or what torch asked for."""
+    of_torch = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    return of_torch or isinstance(error, MemoryError)

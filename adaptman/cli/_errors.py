@@ -17,6 +17,8 @@ from typing import NamedTuple, TextIO
 
 import click
 
+from adaptman.errors import AdaptmanError, is_out_of_memory
+
 EXIT_DOMAIN = 1
 EXIT_DRIFT = 4
 EXIT_INTERRUPTED = 130
@@ -61,11 +63,12 @@ def failure_of(error: Exception) -> Failure | None:
     if _is_database_error(error):
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         return Failure(f"the registry's database refused: {reason}", "run `adaptman doctor`", EXIT_DOMAIN)
+    if is_out_of_memory(error):
+        return Failure("out of memory", _HINTS[errno.ENOMEM], EXIT_DOMAIN)
     return None
 
 
 def _domain_errors() -> tuple[type[Exception], ...]:
-    from adaptman.errors import AdaptmanError
     from policies.errors import PolicyError
     from registry.errors import RegistryError
 
@@ -79,6 +82,7 @@ def _is_database_error(error: Exception) -> bool:
 
 
 _HINTS = {
+    errno.ENOMEM: "free some memory, or run it where there is more",
     errno.ENOSPC: "free some space and run the command again",
     errno.EDQUOT: "free some of your disk quota and run the command again",
     errno.EROFS: "the file system is read-only; choose another folder with `--home DIR`",

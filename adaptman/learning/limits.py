@@ -13,10 +13,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from adaptman.errors import TrainingError
+from adaptman.errors import TrainingError, is_out_of_memory
 
-# What torch says: its CUDA allocator, its CPU allocator on Linux, and the latter on other systems.
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 MORE_MEMORY = "run it where the model fits into memory"
 _MIB = 2**20
 _PEAK_KIB = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
@@ -33,7 +31,7 @@ def memory_told(during: str, hint: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _SIGNS):
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(f"out of memory {during}", hint=hint) from error
 

@@ -69,8 +69,34 @@ def test_an_interrupt_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        guarded(failing(ZeroDivisionError()))
+    for error in (ZeroDivisionError(), RuntimeError("shapes do not match")):
+        with pytest.raises(type(error)):
+            guarded(failing(error))
+
+
+def starved_by_torch() -> None:
+    import torch
+
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (failing(MemoryError()), "out of memory"),
+        (starved_by_torch, "out of memory"),
+        (failing(OSError(errno.ENOMEM, "Cannot allocate memory")), "cannot allocate memory"),
+    ],
+)
+def test_memory_that_runs_out(
+    work: Callable[[], object], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(click.exceptions.Exit) as raised:
+        guarded(work)
+    assert raised.value.exit_code == 1
+    assert capsys.readouterr().err == (
+        f"error: {told}\n\nhint: free some memory, or run it where there is more\n"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
