@@ -23,6 +23,8 @@ Keep = Callable[[int, Tensor, Tensor], None]
 
 # A shared beginning shorter than this costs more in bookkeeping than it saves.
 _LEAST_SHARED = 16
+# Entries of a mask beyond which what is above a long segment is rather asked along with it.
+_LARGE_MASK = 2**20
 
 
 class Segment(NamedTuple):
@@ -30,6 +32,16 @@ class Segment(NamedTuple):
 
     length: int
     above: tuple[int, ...]
+    before: int
+    """Tokens of the segments above."""
+
+    @property
+    def takes_along(self) -> bool:
+        """Whether what is above is asked once more with the segment, so that plain causal attention serves.
+
+        A mask has length · (before + length) entries: of one long row that is more than all its states.
+        """
+        return self.before <= self.length and self.length * (self.before + self.length) > _LARGE_MASK
 
 
 @dataclass(frozen=True)
@@ -44,15 +56,17 @@ class Packed:
     """For each row, the packed index of each of its tokens."""
 
     def masks(self, device: torch.device) -> list[Tensor | None]:
-        """What each segment may look at above and in itself; None where that is plain causal attention."""
-        return [self._mask(segment, device) for segment in self.segments]
+        """What to add to each segment's scores above and in itself: −∞ where it may not look. None where
+        that is plain causal attention."""
+        return [_mask(segment, device) for segment in self.segments]
 
-    def _mask(self, segment: Segment, device: torch.device) -> Tensor | None:
-        before = sum(self.segments[index].length for index in segment.above)
-        if not before:
-            return None
-        whole = torch.ones(segment.length, before + segment.length, dtype=torch.bool, device=device)
-        return whole.tril_(before)
+
+def _mask(segment: Segment, device: torch.device) -> Tensor | None:
+    if not segment.before or segment.takes_along:
+        return None
+    # As numbers: of booleans every layer would make its own numbers, and keep them for the way back.
+    whole = torch.full((segment.length, segment.before + segment.length), float("-inf"), device=device)
+    return whole.triu_(segment.before + 1)
 
 
 def pack(rows: Sequence[Sequence[int]]) -> Packed:
@@ -145,7 +159,8 @@ class _Layout:
     def _segment(self, group: range, length: int, above: tuple[int, ...]) -> tuple[int, ...]:
         if not length:
             return above
-        self.segments.append(Segment(length, above))
+        before = sum(self.segments[index].length for index in above)
+        self.segments.append(Segment(length, above, before))
         path = (*above, len(self.segments) - 1)
         for row in group:
             self.paths[row] = path
@@ -326,14 +341,19 @@ def _attend(
     outputs = []
     for index, (segment, mask) in enumerate(zip(packed.segments, packed_masks, strict=True)):
         seen = (*segment.above, index)
-        outputs.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                queries[index],
-                torch.cat([keys[i] for i in seen], dim=2) if segment.above else keys[index],
-                torch.cat([values[i] for i in seen], dim=2) if segment.above else values[index],
-                attn_mask=mask,
-                is_causal=mask is None,
-                scale=scaling,
-            )
+        asked = seen if segment.takes_along else (index,)
+        found = torch.nn.functional.scaled_dot_product_attention(
+            _along(queries, asked),
+            _along(keys, seen),
+            _along(values, seen),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scaling,
         )
+        outputs.append(found[:, :, -segment.length :])
     return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _along(parts: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
+    """Some segments' tokens, one after the other."""
+    return parts[chosen[0]] if len(chosen) == 1 else torch.cat([parts[index] for index in chosen], dim=2)

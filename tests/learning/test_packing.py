@@ -23,6 +23,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from adaptman.learning import packing
 from adaptman.learning.decoding import DecodeSettings, Row, decode
 from adaptman.learning.models import LoadedModel
 from adaptman.learning.packing import RowReader, budgeted, can_pack, pack
@@ -92,6 +93,7 @@ ROWS = [
     [*range(1, 31), 40, 42, 43],
     list(range(1, 31)),
     [9],
+    [*range(1, 21), *range(60, 80)],
 ]
 
 
@@ -103,7 +105,12 @@ def gradients(model: PreTrainedModel, states: Sequence[Tensor]) -> list[Tensor]:
     )
 
 
-def test_states_and_gradients_are_those_of_each_row_alone(loaded: LoadedModel) -> None:
+@pytest.mark.parametrize("large", [packing._LARGE_MASK, 0])
+def test_states_and_gradients_are_those_of_each_row_alone(
+    loaded: LoadedModel, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_LARGE_MASK", large)
+    assert any(segment.above and segment.takes_along for segment in pack(ROWS).segments) is (large == 0)
     model = loaded.model.train(False)
     model.requires_grad_(True)
     try:
@@ -114,6 +121,35 @@ def test_states_and_gradients_are_those_of_each_row_alone(loaded: LoadedModel) -
         torch.testing.assert_close(gradients(model, together), gradients(model, alone), rtol=1e-3, atol=1e-3)
     finally:
         model.requires_grad_(False)
+
+
+@pytest.mark.parametrize("ends", [(3000, 100), (3000, 3000), (100, 100, 3000)])
+def test_a_shared_beginning_takes_hardly_more_memory_than_rows_alone(
+    loaded: LoadedModel, ends: Sequence[int]
+) -> None:
+    """What is kept for the way back: a mask over a long row, in every layer, would be most of it."""
+    model = loaded.model.train(False)
+    rows = [[5] * 16 + [first] * length for first, length in enumerate(ends, start=1)]
+    read = RowReader(model.base_model, longest=4096)
+    model.requires_grad_(True)
+    try:
+        alone = sum(kept_for_the_way_back(read, [row]) for row in rows)
+        assert kept_for_the_way_back(read, rows) < 1.2 * alone
+    finally:
+        model.requires_grad_(False)
+
+
+def kept_for_the_way_back(read: RowReader, rows: Sequence[Sequence[int]]) -> int:
+    """Bytes."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        kept[value.untyped_storage().data_ptr()] = value
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        read(rows)
+    return sum(value.untyped_storage().nbytes() for value in kept.values())
 
 
 def test_a_model_is_as_it_was_after_reading(loaded: LoadedModel) -> None:
