@@ -207,10 +207,14 @@ class _Writer:
         A question that does not end within its half is cut there: what there is remains the model's own.
         """
         parts = renderer.prompt([{"role": "user", "content": f"{begin}{_MARK}"}], tools).split(_MARK)
+        none = "draw none: `--set replay.chat=0 --set replay.irrelevant=0 --set replay.tools=0`"
         if len(parts) != 2:
             raise ModelError(
-                f"the chat template writes a user's words {len(parts) - 1} times, not once",
-                hint="draw none: `--set replay.chat=0 --set replay.irrelevant=0 --set replay.tools=0`",
+                f"the chat template writes a user's words {len(parts) - 1} times, not once", hint=none
+            )
+        if not parts[0]:
+            raise ModelError(
+                "the chat template writes nothing before a user's words that could be gone on from", hint=none
             )
         tokenizer = self._loaded.tokenizer
         before, after = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)

@@ -85,5 +85,10 @@ def _tokenizer(loaded: LoadedModel) -> LLTokenizer:
             "decoding under a grammar needs a tokenizer of the `tokenizers` library",
             hint="use a checkpoint with a `tokenizer.json`",
         )
+    if not loaded.stop_ids:
+        raise ModelError(
+            "decoding under a grammar needs a token that ends a reply, and the checkpoint names none",
+            hint="name it in the checkpoint's `generation_config.json`, as `eos_token_id`",
+        )
     size = max(len(loaded.tokenizer), loaded.model.get_output_embeddings().weight.shape[0])
     return from_tokenizer(loaded.tokenizer, n_vocab=size, eos_token=list(loaded.stop_ids))

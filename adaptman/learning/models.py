@@ -214,8 +214,10 @@ def disturb(loaded: LoadedModel, seed: int, share: float) -> None:
 
 def matrices(loaded: LoadedModel) -> list[Tensor]:
     """Every weight matrix but the embeddings."""
-    named = loaded.model.named_parameters()
-    return [value for name, value in named if value.ndim == 2 and "embed" not in name]
+    from torch import nn
+
+    tables = {id(one.weight) for one in loaded.model.modules() if isinstance(one, nn.Embedding)}
+    return [one for one in loaded.model.parameters() if one.ndim == 2 and id(one) not in tables]
 
 
 def load_trainable(base: Path, adapter: Path) -> PeftModel:

@@ -175,7 +175,7 @@ def _tools(line: _Line, shown: Any, document: ToolDocument | None) -> list[dict[
             line.refuse(
                 f"tools[{index}]",
                 f"`{tool.name}` is shown with other parameters than the tool document has",
-                hint="show the tool as it is registered: `adaptman schema show` prints it",
+                hint="show the tool as it is registered: `adaptman schema show N` prints it",
             )
     return shown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
+from adaptman.errors import ModelError
 from adaptman.learning.answerer import ModelAnswerer
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.models import LoadedModel
@@ -131,3 +133,10 @@ def test_no_reply_where_there_is_no_grammar_or_no_end(loaded: LoadedModel, rende
     asked = [Turns(said, TOOLS), Turns(said), Turns(said, TOOLS)]
     replies = ModelAnswerer(loaded, renderer).answer_guided(asked, [1, 1, 1], max_new_tokens=4)
     assert replies == [None, None, None]
+
+
+def test_a_model_that_ends_no_reply_is_told(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+    endless = ModelAnswerer(replace(loaded, stop_ids=()), renderer)
+    with pytest.raises(ModelError, match="a token that ends a reply") as told:
+        endless.answer_guided([Turns([{"role": "user", "content": "one"}], TOOLS)], [1], max_new_tokens=4)
+    assert "eos_token_id" in told.value.hint

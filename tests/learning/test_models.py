@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from adaptman.errors import ModelError
 from adaptman.learning import models
@@ -243,3 +243,11 @@ def test_a_disk_that_fills_up_while_converting(checkpoint: Path, tmp_path: Path)
     child = [sys.executable, "-c", WITH_NO_ROOM, str(checkpoint), str(tmp_path / "base")]
     done = subprocess.run(child, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.stdout == f"{errno.EFBIG} {tmp_path / 'base'}\n"
+
+
+def test_matrices_are_all_but_the_tables() -> None:
+    """Under whatever name a model has its embeddings."""
+    config = GPT2Config(vocab_size=300, n_positions=64, n_embd=16, n_layer=1, n_head=2)
+    model = GPT2LMHeadModel(config)
+    found = models.matrices(models.LoadedModel(model, tiny_tokenizer(), ()))
+    assert [tuple(one.shape) for one in found] == [(16, 48), (16, 16), (16, 64), (64, 16)]

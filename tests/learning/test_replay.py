@@ -268,3 +268,10 @@ def test_a_template_that_writes_a_question_twice_is_told(loaded: LoadedModel, re
     twice = CHATML.replace("+ message['content'] +", "+ message['content'] + message['content'] +")
     with pytest.raises(ModelError, match="writes a user's words 2 times, not once"):
         generate(loaded, replace(renderer, tokenizer=tiny_tokenizer(twice)), RECIPE, (), 0)
+
+
+def test_a_template_that_begins_with_a_question_is_told(loaded: LoadedModel, renderer: ChatRenderer) -> None:
+    bare = tiny_tokenizer("{% for message in messages %}{{ message['content'] }}\n{% endfor %}")
+    with pytest.raises(ModelError, match="nothing before a user's words") as told:
+        generate(loaded, replace(renderer, tokenizer=bare), RECIPE, (), 0)
+    assert "replay.chat=0" in told.value.hint

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adaptman.learning.chat import ChatRenderer
 from adaptman.learning.losses import TopK
@@ -73,3 +75,13 @@ def test_near_duplicates_are_counted_once_each() -> None:
     changed = [*text[:20], 99, *text[21:]]
     assert near_duplicates([text, changed, text[::-1], text]) == 2
     assert near_duplicates([[1, 2], [1, 2]]) == 0  # too short to have a trigram
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=12), max_size=12), st.sampled_from([0.5, 0.8, 1.0]))
+def test_near_duplicates_are_those_of_all_pairs(rows: list[list[int]], least: float) -> None:
+    grams = [{tuple(ids[i : i + 3]) for i in range(len(ids) - 2)} for ids in rows]
+    expected = sum(
+        any(other and len(one & other) / len(one | other) >= least for other in grams[:at])
+        for at, one in enumerate(grams)
+    )
+    assert near_duplicates(rows, least=least) == expected
