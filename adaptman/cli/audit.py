@@ -32,7 +32,7 @@ def audit(app: App, number: int | None, quick: bool, plot_file: Path | None, as_
     record, and a policy may refuse to update a saturated version.
     """
     from adaptman.cli._progress import TerminalProgress
-    from adaptman.lifecycle.capacity import WAYS_OUT, audit_capacity, report_dict
+    from adaptman.lifecycle.capacity import audit_capacity, report_dict
     from adaptman.lifecycle.outbox import start_delivery
     from adaptman.lifecycle.plot import check_ending
 
@@ -52,7 +52,7 @@ def audit(app: App, number: int | None, quick: bool, plot_file: Path | None, as_
         return
     _print(report)
     if report.frontier.verdict == "saturated":
-        note(f"ways out: {WAYS_OUT}")
+        note(f"ways out: {report.ways_out}")
 
 
 def _print(report: CapacityReport) -> None:

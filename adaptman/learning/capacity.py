@@ -372,9 +372,10 @@ def _bend(rungs: Sequence[Rung]) -> int:
 
 
 def _verdict(rungs: Sequence[Rung], room: Estimate) -> Verdict:
-    """`saturated`: even the first rung costs more than is tolerated, or takes in nothing; `room`: the last
-    one costs less; both with their intervals. What lies between, or is not certain, is `tight`."""
-    if room.high <= rungs[0].bits.value or rungs[0].drift.low > TOLERANCE or rungs[0].bits.low <= 0:
+    """`saturated`: even the first rung costs more than is tolerated, or none takes anything in; `room`: the
+    last one costs less; both with their intervals. What lies between, or is not certain, is `tight`."""
+    nothing = all(rung.bits.low <= 0 for rung in rungs)
+    if room.high <= rungs[0].bits.value or rungs[0].drift.low > TOLERANCE or nothing:
         return "saturated"
     if rungs[-1].drift.high <= TOLERANCE:
         return "room"

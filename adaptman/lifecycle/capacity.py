@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from registry.tables import ModelVersion
     from registry.writer import Writer
 
-WAYS_OUT = (
-    "widen the adapter with `--set adapter=grow --set lora.rank=…`, fold it with `adaptman fold` and audit "
-    "that, or begin a model line from a larger base"
-)
-
 
 @dataclass(frozen=True)
 class CapacityReport:
@@ -43,6 +38,18 @@ class CapacityReport:
     evidence: Evidence
     parameters: int
     seconds: float
+    ways_out: str
+
+
+def ways_out(version: ModelVersion) -> str:
+    """Where to go on from a saturated version."""
+    larger = "begin a model line from a larger base"
+    if version.adapter_id is None:
+        return larger
+    return (
+        "widen the adapter with `--set adapter=grow --set lora.rank=…`, fold it with `adaptman fold` and "
+        f"audit that, or {larger}"
+    )
 
 
 def audit_capacity(
@@ -75,7 +82,8 @@ def audit_capacity(
             frontier, evidence = _probed(workspace, version, ladder, workdir, progress)
             seconds = time.monotonic() - began
             row = _record(workspace, version, ladder, frontier, evidence, seconds)
-        return CapacityReport(row, version.number, frontier, evidence, parameters, seconds)
+        told = ways_out(version)
+        return CapacityReport(row, version.number, frontier, evidence, parameters, seconds, told)
 
 
 def _version(workspace: Workspace, model_id: int, number: int | None) -> ModelVersion:
@@ -205,12 +213,13 @@ def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, r
                 hint=f"run `adaptman audit {parent.number}`",
             )
         return
-    if row.verdict == "saturated" and rule.saturated == "refuse" and recipe.adapter != "grow":
+    widens = recipe.adapter == "grow" and parent.adapter_id is not None
+    if row.verdict == "saturated" and rule.saturated == "refuse" and not widens:
         raise GateRefusedError(
             f"version {audited.number} is saturated (room for {row.room_bits:,.0f} bits, "
             f"{row.low:,.0f} to {row.high:,.0f}): an update would overwrite what it knows, and policy "
             f"`{policy.name}` refuses it",
-            hint=WAYS_OUT,
+            hint=ways_out(parent),
         )
 
 

@@ -61,8 +61,10 @@ def check_ending(path: Path) -> None:
     """Refuse a file that cannot be drawn into.
 
     Raises:
-        AdaptmanError: the ending is not one of `FORMATS`.
+        AdaptmanError: the ending is not one of `FORMATS`, or there is no such folder.
     """
+    if not path.parent.is_dir():
+        raise AdaptmanError(f"there is no folder `{path.parent}` to draw into", hint="make it first")
     if _ending(path) not in FORMATS:
         known = ", ".join(f"`.{name}`" for name in FORMATS)
         raise AdaptmanError(f"`{path}` has no ending that can be drawn", hint=f"end it with one of {known}")

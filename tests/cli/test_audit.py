@@ -38,9 +38,11 @@ def test_as_json_and_as_a_picture(terminal: Terminal, line: TinyLine) -> None:
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_probe(terminal: Terminal, line: TinyLine) -> None:
-    said = terminal.run("audit", "--quick", "--plot", "capacity.doc")
-    assert said.exit_code == 1
-    assert "no ending that can be drawn" in said.stderr
+    bad = {"capacity.doc": "no ending that can be drawn", "no/c.png": "there is no folder `no`"}
+    for path, told in bad.items():
+        said = terminal.run("audit", "--quick", "--plot", path)
+        assert said.exit_code == 1
+        assert told in said.stderr
     with line.workspace.registry.read() as reader:
         version = reader.version(line.workspace.model_row().id, 1)
         assert reader.latest_capacity_audit(version.id) is None
@@ -58,4 +60,4 @@ def test_an_update_of_a_saturated_version_ends_with_code_3(terminal: Terminal, l
     said = terminal.run("update", "plan", "--schema", "1", "--examples", "examples.jsonl")
     assert said.exit_code == 3
     assert "version 1 is saturated (room for 40 bits, 0 to 90)" in said.stderr
-    assert "hint: widen the adapter with `--set adapter=grow" in said.stderr
+    assert "hint: begin a model line from a larger base" in said.stderr  # it has no adapter to widen

@@ -198,6 +198,15 @@ def test_verdicts(rungs: list[tuple[int, float, float]], verdict: str, bend: int
         assert rung.drift == Estimate(*[pytest.approx(moved, abs=1e-6)] * 3)
 
 
+def test_what_is_taken_in_but_not_at_the_first_rung_is_not_nothing() -> None:
+    """Few bindings say little: most of those of the first rung may be unlearned by chance."""
+    first = capacity._Measured(2, torch.tensor([0.0, 37.0]), torch.full((8,), 0.5))
+    second = measured(16, 300, 0.06)
+    found = capacity.frontier([first, second], 40.0, torch.full((8,), 10.0), 1000, 0)
+    assert found.rungs[0].bits.low == 0
+    assert found.verdict == "room"
+
+
 def test_more_scatter_makes_a_wider_interval() -> None:
     generator = torch.Generator().manual_seed(0)
     widths = []

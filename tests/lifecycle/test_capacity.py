@@ -147,10 +147,17 @@ def test_a_version_that_has_grown_is_asked_anew(updated: TinyLine) -> None:
     say(updated, 2, "saturated")
     grown = updated.update(2, adapter="grow", lora__rank="4").version.number
     promote(updated.workspace, grown, waiver="for the next update")
-    assert updated.plan(2).parent.number == grown
+    assert updated.plan(2, lora__rank="4").parent.number == grown
     say(updated, grown, "saturated")
     with pytest.raises(GateRefusedError, match=f"version {grown} is saturated"):
-        updated.plan(2)
+        updated.plan(2, lora__rank="4")
+
+
+def test_what_has_no_adapter_cannot_widen_it(filled: TinyLine) -> None:
+    say(filled, 1, "saturated")
+    with pytest.raises(GateRefusedError) as caught:
+        filled.plan(1, adapter="grow", lora__rank="4")
+    assert caught.value.hint == "begin a model line from a larger base"
 
 
 def test_a_folded_version_is_asked_anew(updated: TinyLine) -> None:
