@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,9 +40,13 @@ def trainable(base: Path, parent: Path | None, recipe: Recipe) -> PeftModel | Pr
     model = _adapted(base, parent, recipe)
     head_VD = models.head_weight(without(model))
     for name, module in model.get_base_model().named_modules():
-        if isinstance(module, BaseTunerLayer) and module.get_base_layer().weight is head_VD:
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        layer = module.get_base_layer()
+        # The losses read the head's weight as it is; an adapter on embeddings has other names and shapes.
+        if layer.weight is head_VD or isinstance(layer, torch.nn.Embedding):
             raise TrainingError(
-                f"`{name}` cannot have an adapter: the losses read its weight, the LM head's, as it is",
+                f"`{name}` cannot have an adapter: only layers between the embeddings and the LM head can",
                 hint="leave it out of `lora.targets`, with `--set adapter=fresh` where the parent's adapter "
                 "has it, or train all weights with `--set adapter=full`",
             )
@@ -74,24 +80,62 @@ def _new(base: Path, recipe: LoraRecipe) -> PeftModel:
         ) from error
 
 
-def _grown(base: Path, parent: Path, recipe: LoraRecipe) -> PeftModel:
-    """The parent's adapter with more rows of A, random, and as many columns of B, zero: the same product."""
+def going_on(parent: Path | None, recipe: Recipe, named: Collection[str] = ()) -> Recipe:
+    """The recipe with the form of the adapter that is trained, where the parent's goes on or is widened.
+
+    `named` are the settings that somebody chose, such as `lora.rank`.
+
+    Raises:
+        TrainingError: one of them is not the parent's, or the adapter cannot be grown so.
+    """
+    if parent is None or recipe.adapter not in ("continue", "grow"):
+        return recipe
+    found, asked = _form(parent, recipe.lora), recipe.lora
+    if recipe.adapter == "grow":
+        found = _wider(found, asked.rank)
+    for name in ("rank", "alpha", "targets"):
+        wanted, own = getattr(asked, name), getattr(found, name)
+        if f"lora.{name}" in named and wanted != own:
+            raise TrainingError(
+                f"recipe: `lora.{name}` is {_told(wanted)}, and the adapter that goes on has {_told(own)}",
+                hint="leave it out; or begin a new adapter from the checkpoint, `--set adapter=fresh`, or "
+                "merge this one first with `adaptman fold`",
+            )
+    return replace(recipe, lora=found)
+
+
+def _told(value: int | tuple[str, ...]) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _form(parent: Path, asked: LoraRecipe) -> LoraRecipe:
+    """Rank, alpha and targets of the parent's adapter; those in the order asked for, if they agree."""
     config = _config(parent)
-    rank = int(config["r"])
-    if recipe.rank <= rank:
+    targets = tuple(config["target_modules"])
+    same = sorted(targets) == sorted(asked.targets)
+    return LoraRecipe(int(config["r"]), int(config["lora_alpha"]), asked.targets if same else targets)
+
+
+def _wider(form: LoraRecipe, rank: int) -> LoraRecipe:
+    """The adapter with so much rank, and the scale alpha / rank that what is there has."""
+    if rank <= form.rank:
         raise TrainingError(
-            f"the parent's adapter has rank {rank}: it cannot be grown to {recipe.rank}",
-            hint=f"ask for a larger one with `--set lora.rank={2 * rank}`, or go on with "
+            f"the parent's adapter has rank {form.rank}: it cannot be grown to {rank}",
+            hint=f"ask for a larger one with `--set lora.rank={2 * form.rank}`, or go on with "
             "`--set adapter=continue`",
         )
-    # The scale alpha / rank of what is there must stay.
-    alpha, uneven = divmod(config["lora_alpha"] * recipe.rank, rank)
+    alpha, uneven = divmod(form.alpha * rank, form.rank)
     if uneven:
         raise TrainingError(
-            f"an adapter of rank {rank} and alpha {config['lora_alpha']} cannot be grown to {recipe.rank}",
-            hint=f"choose a multiple of {rank}",
+            f"an adapter of rank {form.rank} and alpha {form.alpha} cannot be grown to {rank}",
+            hint=f"choose a multiple of {form.rank}",
         )
-    model = _new(base, LoraRecipe(recipe.rank, alpha, tuple(config["target_modules"])))
+    return replace(form, rank=rank, alpha=alpha)
+
+
+def _grown(base: Path, parent: Path, recipe: LoraRecipe) -> PeftModel:
+    """The parent's adapter with more rows of A, random, and as many columns of B, zero: the same product."""
+    model = _new(base, _wider(_form(parent, recipe), recipe.rank))
     old = load_file(parent / _WEIGHTS)
     state = model.state_dict()
     with torch.no_grad():

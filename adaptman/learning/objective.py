@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from adaptman.errors import TrainingError
 from adaptman.learning.chat import Encoded
 from adaptman.learning.losses import TopK, cross_entropy, live_kl, top_k_kl, top_k_of
 from adaptman.learning.packing import RowReader, States, budgeted, predicting
@@ -68,6 +69,9 @@ class Objective:
         """Ask the old model what the recipe wants to know of it; the parameters must still be its own.
 
         The replay comes back with a teacher for each sample, where the recipe needs one.
+
+        Raises:
+            TrainingError: `mask_surprising` leaves nothing to learn.
         """
         recipe = self._recipe
         drift = recipe.replay.loss == "kl" and bool(replayed)
@@ -77,6 +81,12 @@ class Objective:
             answers = [torch.arange(item.prompt_length, len(item.ids)) for item in examples]
             marks = self._asked([item.ids for item in examples], answers)
             self._marks = dict(enumerate(marks))
+            if not any(mark.learned_T.any() for mark in marks):
+                raise TrainingError(
+                    f"all tokens of the examples surprise the model more than {recipe.mask_surprising:g}: "
+                    "none is left to learn",
+                    hint="raise the limit with `--set mask_surprising=…`, or learn all tokens with 0",
+                )
         untaught = [i for i, sample in enumerate(replayed) if not sample.teacher.ids_TK.shape[1]]
         if not drift or self._teacher or not untaught:
             return tuple(replayed)

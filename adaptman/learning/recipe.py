@@ -31,8 +31,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "interpolate": (0, 1),
     "kl_new": (0, _FINITE),
     "mask_surprising": (0, _FINITE),
-    "lora.rank": (1, _FINITE),
-    "lora.alpha": (1, _FINITE),
+    "lora.rank": (1, 2**16),
+    "lora.alpha": (1, 2**16),
     "replay.coeff": (0, _FINITE),
     "replay.share": (0, 1),
     "replay.top_k": (1, _FINITE),
@@ -44,12 +44,18 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 
 
+_TARGETS = 'name the layers: `--set lora.targets=\'["q_proj", "v_proj"]\'`'
+STORED = ("opr", "ssr", "exemplar")
+"""Kinds of replay that are made of earlier updates' examples."""
+
+
 @dataclass(frozen=True)
 class LoraRecipe:
     """The low-rank adapter (Hu et al., arXiv 2106.09685)."""
 
     rank: int = 16
-    """Rank of each adapted matrix; an update that continues an adapter keeps the adapter's own."""
+    """Rank of each adapted matrix. An adapter that goes on keeps its rank, alpha and targets; the record
+    has those, and another value is refused."""
     alpha: int = 32
     """Scale: the adapter's product is multiplied with alpha / rank."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -162,9 +168,21 @@ class Recipe:
                     else "finite"
                 )
                 raise TrainingError(f"recipe: `{name}` is {value}, must be {limit}")
+        if 0 < self.mask_surprising <= 1:
+            raise TrainingError(
+                f"recipe: `mask_surprising` is {self.mask_surprising}, and no token's perplexity is below 1",
+                hint="choose a value above 1, such as 2.5, or 0 to learn all tokens",
+            )
         if not (self.lr > 0 and self.max_grad_norm > 0):
             raise TrainingError("recipe: `lr` and `max_grad_norm` must be above 0")
+        if not self.lora.targets:
+            raise TrainingError("recipe: `lora.targets` names no layer", hint=_TARGETS)
         replay = self.replay
+        if replay.kind in STORED and replay.share == 0:
+            raise TrainingError(
+                "recipe: `replay.share` is 0, and nothing would be replayed",
+                hint="train without replay with `replay.kind=none`",
+            )
         if replay.kind != "none" and min(replay.samples, replay.batch_size, replay.max_tokens) < 1:
             raise TrainingError(
                 "recipe: `replay.samples`, `batch_size` and `max_tokens` must be at least 1",
@@ -174,17 +192,30 @@ class Recipe:
             raise TrainingError(
                 "recipe: the weights `replay.free`, `chat`, `tools` and `irrelevant` are all 0"
             )
-        if self.adapter == "fresh" and replay.kind == "self" and replay.teacher == "live":
-            raise TrainingError(
-                "recipe: with `adapter=fresh` training starts from the checkpoint, not from what wrote the "
-                "samples, which alone is their teacher",
-                hint="keep the teacher's predictions: `--set replay.teacher=cached`",
-            )
+        self._check_teacher()
         if replay.kind != "none" and replay.mix == "replace" and replay.batch_size >= self.batch_size:
             raise TrainingError(
                 f"recipe: `replay.batch_size` {replay.batch_size} leaves no room for new examples in "
                 f"`batch_size` {self.batch_size}",
                 hint="replay fewer samples a step, or beside the new examples with `replay.mix=add`",
+            )
+
+    def _check_teacher(self) -> None:
+        """A new adapter starts from the checkpoint, which is no teacher of what was learned since."""
+        replay = self.replay
+        if self.adapter != "fresh" or replay.kind == "none":
+            return
+        if replay.teacher == "live":
+            raise TrainingError(
+                "recipe: with `adapter=fresh` training starts from the checkpoint, not from the version "
+                "whose answers are replayed, which alone is their teacher",
+                hint="keep the teacher's predictions: `--set replay.teacher=cached`",
+            )
+        if replay.kind == "exemplar" and replay.loss == "kl":
+            raise TrainingError(
+                "recipe: with `adapter=fresh` training starts from the checkpoint, which has not learned the "
+                "earlier examples and is no teacher of them",
+                hint="learn their answers again: `--set replay.loss=ce`",
             )
 
     @property
@@ -297,11 +328,12 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise TrainingError(f"{where}: a list of names was expected, found {value!r}")
+            raise TrainingError(f"{where}: a list of names was expected, found {value!r}", hint=_TARGETS)
         return tuple(value)
     wanted = (int, float) if hint is float else hint
     if not isinstance(value, wanted) or isinstance(value, bool) != (hint is bool):
-        raise TrainingError(f"{where}: {hint.__name__} was expected, found {value!r}")
+        expected = "true or false" if hint is bool else hint.__name__
+        raise TrainingError(f"{where}: {expected} was expected, found {value!r}")
     try:
         return hint(value)
     except OverflowError:

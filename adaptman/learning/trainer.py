@@ -86,7 +86,7 @@ def train(
     Raises:
         TrainingError: no examples, one that is too long, a loss that is not finite, or memory that runs out.
     """
-    _check_examples(examples, recipe)
+    check_examples(examples, recipe)
     torch.manual_seed(recipe.seed)
     material = _Material(examples, replay.samples if replay else (), recipe)
     fingerprint = _fingerprint(base, parent_adapter, examples, replay, recipe)
@@ -335,7 +335,12 @@ def _write_between(parent_adapter: Path | None, tuned: Path, recipe: Recipe, wor
     return target
 
 
-def _check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
+def check_examples(examples: Sequence[Encoded], recipe: Recipe) -> None:
+    """That there is something to learn, and that it is not too long.
+
+    Raises:
+        TrainingError: no examples, an empty answer, or one that is longer than the recipe allows.
+    """
     if not examples:
         raise TrainingError("there are no examples to train on")
     for index, example in enumerate(examples):

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adaptman.errors import ExampleError, ModelError, WorkspaceError
-from adaptman.learning.recipe import Recipe, ReplayRecipe
+from adaptman.errors import ExampleError, ModelError, TrainingError, WorkspaceError
+from adaptman.learning.recipe import STORED, Recipe, ReplayRecipe
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.capacity import check_capacity
 from adaptman.lifecycle.evaluate import suites_for
+from adaptman.lifecycle.examples import learned_examples
 from adaptman.lifecycle.formats import find_format
 from adaptman.lifecycle.leaks import check_leaks
 from adaptman.lifecycle.made import trained_whole
@@ -135,7 +136,8 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     Raises:
         ExampleError: an example that cannot be used, or that a suite also asks.
         ToolDocumentError: an unknown output format, or one that cannot hold the name of a tool.
-        TrainingError: an unknown setting of the recipe, or a value that does not fit.
+        TrainingError: an unknown setting of the recipe, or a value that does not fit it, the examples or the
+            champion's adapter.
         PolicyError: the policy that is to judge the candidate cannot be read.
         WorkspaceError: there is no champion to start from.
         NotFoundError: there is no such tool schema.
@@ -143,6 +145,8 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         RenderingError: the champion was trained to read other bytes than are rendered today, and the request
             does not accept that.
     """
+    from adaptman.learning.adapters import going_on
+
     # The policy is read before any training is spent on what could not be judged.
     recipe = Recipe().with_settings(request.settings)
     asked = find_format(request.output_format, workspace) if request.output_format is not None else None
@@ -155,6 +159,7 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
             f"model line `{model.name}` has no champion to start from", hint="run `adaptman init`"
         )
     check_capacity(workspace, policy, parent, recipe)
+    recipe = going_on(engine.adapter_path(workspace, parent), recipe, request.settings)
     schema = registered_schema(workspace, request.schema)
     fmt = asked or engine.version_format(workspace, parent)
     for name in schema.document.names:
@@ -183,7 +188,22 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         note=request.note,
         rendering=rendering,
     )
+    _check_training(workspace, made)
     return replace(made, trained_as=trained_whole(workspace, made))
+
+
+def _check_training(workspace: Workspace, plan: UpdatePlan) -> None:
+    """What a training would find out only after replay was drawn for it."""
+    from adaptman.learning import trainer
+
+    renderer = engine.bare_renderer(workspace, plan.parent, plan.output_format)
+    examples = [renderer.answered(example.messages, example.tools) for example in plan.examples]
+    trainer.check_examples(examples, plan.recipe)
+    if plan.recipe.replay.kind in STORED and next(learned_examples(workspace, plan.parent), None) is None:
+        raise TrainingError(
+            f"no earlier example is left to replay: version {plan.parent.number} was trained on none",
+            hint="replay samples of the model itself with `--set replay.kind=self`",
+        )
 
 
 def recorded_plan(workspace: Workspace, version: tables.ModelVersion) -> UpdatePlan:

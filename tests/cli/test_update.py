@@ -221,10 +221,10 @@ def test_the_second_is_told_who_holds_the_line(terminal: Terminal, filled: TinyL
 
 
 def test_a_training_that_fails(terminal: Terminal, filled: TinyLine) -> None:
-    result = terminal.run(*update_words("run", "--set", "max_length=16"))
+    result = terminal.run(*update_words("run", "--set", 'lora.targets=["nowhere"]'))
     assert result.exit_code == 1
-    assert "\nerror: example 1 has " in result.stderr
-    assert "hint: shorten it" in result.stderr
+    assert "\nerror: the adapter does not fit the model: " in result.stderr
+    assert "hint: name the model's linear layers" in result.stderr
     assert terminal.json("version", "show", "2")["state"] == "failed"
 
 

@@ -115,6 +115,14 @@ def test_surprising_tokens_are_not_learned(base: Path, examples: list[Encoded], 
     assert steps[0].grad_norm == pytest.approx(grad_norm(wanted, model), rel=1e-4)
 
 
+def test_where_everything_surprises_nothing_is_trained(
+    base: Path, examples: list[Encoded], tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="surprise the model more than") as told:
+        first_steps(base, examples, None, without_replay(examples, mask_surprising=1.001), tmp_path)
+    assert "mask_surprising" in told.value.hint
+
+
 def test_what_is_surprising_is_asked_of_the_old_model(
     base: Path, examples: list[Encoded], tmp_path: Path
 ) -> None:

@@ -20,7 +20,9 @@ RECIPES = st.builds(
     lr=POSITIVE,
     precision=st.sampled_from(["fp32", "bf16"]),
     seed=st.integers(0, 2**32 - 1),
-    lora=st.builds(LoraRecipe, rank=st.integers(1, 64), targets=st.lists(st.text(), max_size=3).map(tuple)),
+    lora=st.builds(
+        LoraRecipe, rank=st.integers(1, 64), targets=st.lists(st.text(), min_size=1, max_size=3).map(tuple)
+    ),
     replay=st.builds(ReplayRecipe, kind=st.sampled_from(["self", "none"]), coeff=POSITIVE, chat=POSITIVE),
 )
 
@@ -99,11 +101,15 @@ def test_settings_leave_the_rest_as_it_is() -> None:
         ("warmup", "2", "recipe: `warmup` is 2.0, must be at most 1"),
         ("seed", "-1", "recipe: `seed` is -1, must be at least 0"),
         ("lora.rank", "0", "recipe: `lora.rank` is 0, must be at least 1"),
+        ("lora.rank", "1" + 30 * "0", "must be at most 65536"),
+        ("mask_surprising", "1", "`mask_surprising` is 1.0, and no token's perplexity is below 1"),
         (
             "replay.samples",
             "0",
             "`replay.samples`, `batch_size` and `max_tokens` must be at least 1",
         ),
+        ("lora.targets", "[]", "recipe: `lora.targets` names no layer"),
+        ("gradient_checkpointing", "on", "true or false was expected, found 'on'"),
         ("replay.top_k", "0", "recipe: `replay.top_k` is 0, must be at least 1"),
         ("replay.free", "-1", "recipe: `replay.free` is -1.0, must be at least 0"),
         ("replay.tools_temperature", "0", "`replay.tools_temperature` is 0.0, must be at least 0.01"),
@@ -128,6 +134,13 @@ def test_a_recipe_on_record_replays_what_it_did() -> None:
     assert Recipe.recorded(told) == dataclasses.replace(Recipe(), replay=then)
 
 
+def test_replay_of_no_share_is_refused() -> None:
+    for kind in ("opr", "ssr", "exemplar"):
+        with pytest.raises(TrainingError, match=r"`replay\.share` is 0"):
+            Recipe().with_settings({"replay.kind": kind, "replay.share": "0"})
+    assert Recipe().with_settings({"replay.share": "0"}).replay.kind == "self"  # which does not read it
+
+
 def test_replay_from_nowhere_is_refused() -> None:
     nothing = {f"replay.{source}": "0" for source in ("free", "chat", "tools", "irrelevant")}
     with pytest.raises(TrainingError, match="are all 0"):
@@ -137,10 +150,20 @@ def test_replay_from_nowhere_is_refused() -> None:
 
 def test_samples_of_one_model_have_no_other_as_their_teacher() -> None:
     live = {"replay.teacher": "live", "adapter": "fresh"}
-    with pytest.raises(TrainingError, match="not from what wrote the samples") as refused:
-        Recipe().with_settings(live)
+    for kind in ("self", "opr", "ssr", "exemplar"):
+        with pytest.raises(TrainingError, match="the version whose answers are replayed") as refused:
+            Recipe().with_settings(live | {"replay.kind": kind})
+        assert "replay.teacher=cached" in refused.value.hint
     assert Recipe().with_settings(live | {"replay.kind": "none"}).adapter == "fresh"
-    assert "replay.teacher=cached" in refused.value.hint
+
+
+def test_a_checkpoint_is_no_teacher_of_examples_that_it_has_not_learned() -> None:
+    fresh = {"replay.kind": "exemplar", "adapter": "fresh"}
+    with pytest.raises(TrainingError, match="is no teacher of them") as refused:
+        Recipe().with_settings(fresh)
+    assert "replay.loss=ce" in refused.value.hint
+    assert Recipe().with_settings(fresh | {"replay.loss": "ce"}).adapter == "fresh"
+    assert Recipe().with_settings(fresh | {"replay.kind": "opr"}).adapter == "fresh"
 
 
 @pytest.mark.parametrize(("declined", "weight"), [(0.0, 2.0), (0.25, 1.5), (1.0, 0.0)])

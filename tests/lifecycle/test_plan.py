@@ -11,6 +11,7 @@ import pytest
 
 from adaptman.errors import ExampleError, ToolDocumentError, TrainingError
 from adaptman.evaluation.suites import SuiteKind
+from adaptman.learning.recipe import LoraRecipe
 from adaptman.lifecycle.plan import UpdatePlan, make_plan
 from adaptman.lifecycle.schema import register_schema
 from adaptman.lifecycle.suites import register_suite
@@ -44,6 +45,43 @@ def test_a_second_update_replays_what_stays_and_withholds_what_changes(updated: 
     assert plan.withheld_tools == ("get_weather", "search_flights")
     assert plan.changes.breaking
     assert (plan.changes.counts["renamed"], plan.changes.counts["changed"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lora__rank": "8"}, "`lora.rank` is 8, and the adapter that goes on has 2"),
+        ({"lora__alpha": "99"}, "`lora.alpha` is 99, and the adapter that goes on has 32"),
+        (
+            {"lora__targets": '["q_proj"]'},
+            "`lora.targets` is q_proj, and .* has down_proj, q_proj",
+        ),
+        ({"adapter": "grow"}, "rank 2: it cannot be grown to 2"),
+        ({"adapter": "grow", "lora__rank": "3"}, None),
+        ({"adapter": "grow", "lora__rank": "4", "lora__alpha": "32"}, "`lora.alpha` is 32, .* has 64"),
+        ({"adapter": "fresh", "lora__rank": "8", "lora__alpha": "99"}, None),
+    ],
+)
+def test_an_adapter_that_goes_on_keeps_its_form(
+    updated: TinyLine, settings: dict[str, str], message: str | None
+) -> None:
+    updated.second_tools()
+    if message is None:
+        assert updated.plan(2, **settings).recipe.lora.rank == int(settings["lora__rank"])
+        return
+    with pytest.raises(TrainingError, match=message):
+        updated.plan(2, **settings)
+
+
+def test_the_form_of_an_adapter_that_goes_on_is_put_on_record(updated: TinyLine) -> None:
+    """Whatever a recipe has where nobody says otherwise."""
+    updated.second_tools()
+    request = updated.request(2)
+    settings = {name: value for name, value in request.settings.items() if not name.startswith("lora.")}
+    plan = make_plan(updated.workspace, dataclasses.replace(request, settings=settings))
+    assert plan.recipe.lora == LoraRecipe(rank=2, alpha=32, targets=("down_proj", "q_proj"))
+    wider = updated.plan(2, adapter="grow", lora__rank="4").recipe.lora
+    assert (wider.rank, wider.alpha) == (4, 64)
 
 
 @pytest.mark.parametrize(("count", "declined"), [(0, 0.0), (1, 1 / 3), (3, 1.0)])

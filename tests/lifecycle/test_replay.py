@@ -58,7 +58,7 @@ def test_a_model_that_answers_nothing_rightly_has_nothing_to_replay(second: Tiny
 def test_a_first_update_has_no_earlier_examples(tmp_path: Path) -> None:
     line = TinyLine.copy(tiny_lines().filled, tmp_path)
     with pytest.raises(TrainingError, match="no earlier example is left to replay") as told:
-        line.update(1, replay__kind="exemplar")
+        line.plan(1, replay__kind="exemplar")
     assert "replay.kind=self" in told.value.hint
 
 

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from adaptman.errors import AdaptmanError, ArtifactError, BusyError, ModelError, TrainingError
 from adaptman.learning import adapters, trainer
-from adaptman.learning.chat import ChatRenderer
 from adaptman.lifecycle import engine
 from adaptman.lifecycle.promote import rollback
 from adaptman.lifecycle.update import run_update
@@ -165,8 +164,7 @@ def test_an_adapter_that_does_not_fit(filled: TinyLine) -> None:
 
 def test_an_example_that_is_too_long(filled: TinyLine) -> None:
     with pytest.raises(TrainingError, match="`max_length` is 16"):
-        filled.update(max_length="16")
-    assert filled.version().state == "failed"
+        filled.plan(max_length="16")
 
 
 def starved(*arguments: object, **more: object) -> None:
@@ -185,7 +183,6 @@ HALVE = "halve the batch: `--set batch_size=1 --set replay.batch_size=1`"
 @pytest.mark.parametrize(
     ("owner", "name", "hint"),
     [
-        (ChatRenderer, "answered", "run it where the model fits into memory"),
         (trainer._Run, "advance", AGAIN + HALVE),
         (engine, "load_version", "run it where the model fits into memory"),
         (adapters, "trainable", "run it where the model fits into memory"),
@@ -244,7 +241,7 @@ def test_a_damaged_adapter(updated: TinyLine) -> None:
 
 def test_a_version_without_weights_cannot_be_loaded(filled: TinyLine) -> None:
     with pytest.raises(TrainingError):
-        filled.update(max_length="16")
+        filled.update(lora__targets='["nowhere"]')
     with pytest.raises(ModelError, match="version 2 is `failed`: it has no weights") as raised:
         engine.load_version(filled.workspace, filled.version())
     assert isinstance(raised.value, AdaptmanError)
