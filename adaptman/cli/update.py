@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,24 @@ def plan_text(made: UpdatePlan) -> str:
                 "recipe",
                 f"{made.recipe.steps} steps, lr {made.recipe.lr:g}, {_trained_text(made)}",
             ),
+            ("set", _settings_text(made)),
             ("weights", _weights_text(made)),
         ]
     )
+
+
+_TOLD = {
+    "steps", "lr", "lora.rank", "interpolate", "replay.kind", "replay.loss", "replay.coeff", "replay.samples",
+    "replay.share",
+}  # fmt: skip
+"""Settings that the other lines tell."""
+
+
+def _settings_text(made: UpdatePlan) -> str:
+    """What else is not the default."""
+    changed = made.recipe.changed.items()
+    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changed}
+    return ", ".join(f"{name}={value}" for name, value in values.items() if name not in _TOLD)
 
 
 def _trained_text(made: UpdatePlan) -> str:

@@ -242,6 +242,12 @@ class Recipe:
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
 
     @property
+    def changed(self) -> dict[str, Any]:
+        """Settings, dotted, that are not the default."""
+        own, default = _flat(self.to_dict()), _flat(Recipe().to_dict())
+        return {name: value for name, value in own.items() if value != default[name]}
+
+    @property
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
@@ -285,16 +291,17 @@ def _walk(values: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
     for parent in parents:
         target = target.get(parent) if isinstance(target, dict) else None
     if not isinstance(target, dict) or name not in target or isinstance(target[name], dict):
-        known = ", ".join(f"`{key}`" for key in _leaves(values))
+        known = ", ".join(f"`{key}`" for key in _flat(values))
         raise TrainingError(f"recipe: no setting is called `{dotted}`", hint=f"the settings are {known}")
     return target, name
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under their dotted names."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
-        names += _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return names
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def _parse(text: str) -> Any:

@@ -38,12 +38,21 @@ def test_the_plan(terminal: Terminal, filled: TinyLine) -> None:
         "replay   4 samples from version 1, loss kl × 10\n"
         "suites   general (4), new-tools (4)\n"
         "recipe   4 steps, lr 0.0005, LoRA rank 2\n"
+        'set      batch_size=2, max_length=4096, checkpoint_every=1, lora.targets=["q_proj", "down_proj"], '
+        "replay.batch_size=2, replay.max_tokens=8, replay.top_k=4\n"
     )
+
+
+def test_a_plan_tells_every_setting_that_is_not_the_default(terminal: Terminal, filled: TinyLine) -> None:
+    words = ("update", "plan", "--schema", "1", "--examples", "examples.jsonl")
+    assert "\nset " not in terminal.ok(*words, "--set", "steps=4")
+    told = terminal.ok(*words, "--set", "replay.teacher=live", "--set", "kl_new=1", "--set", "adapter=full")
+    assert "\nset      kl_new=1.0, adapter=full, replay.teacher=live\n" in told
 
 
 def test_the_plan_of_an_update_of_all_weights(terminal: Terminal, filled: TinyLine) -> None:
     told = terminal.ok(*update_words("plan", "--set", "adapter=full"))
-    assert told.endswith("recipe   4 steps, lr 0.0005, all weights\n")
+    assert "\nrecipe   4 steps, lr 0.0005, all weights\n" in told
 
 
 @pytest.mark.parametrize(("count", "told"), [(0, ""), (1, "33% fewer"), (3, "no")])
