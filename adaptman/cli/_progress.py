@@ -21,11 +21,12 @@ class TerminalProgress:
     """Draws one phase after another. `clock` gives seconds.
 
     As a context manager it ends the line of a bar that stands when the work is broken off, so that what is
-    printed next begins on a line of its own.
+    printed next begins on a line of its own; of work that goes on, given again, it says so when somebody
+    stops it.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, *, goes_on: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._goes_on, self._clock = goes_on, clock
         self._bar = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._phase, self._total, self._done = "", 0, 0
         self._began = self._drawn = 0.0
@@ -42,6 +43,8 @@ class TerminalProgress:
         if self._width:
             click.echo(err=True)
             self._width = 0
+        if self._goes_on and kind is KeyboardInterrupt:
+            click.echo("stopped; the same command goes on where it was", err=True)
 
     def start(self, phase: str, total: int) -> None:
         """A phase of `total` units begins."""

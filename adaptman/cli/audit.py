@@ -39,7 +39,7 @@ def audit(app: App, number: int | None, quick: bool, plot_file: Path | None, as_
     if plot_file is not None:
         check_ending(plot_file)  # before minutes are spent
     workspace = app.workspace()
-    with TerminalProgress() as progress:
+    with TerminalProgress(goes_on=True) as progress:
         report = audit_capacity(workspace, number, quick=quick, progress=progress)
     start_delivery(workspace)
     if plot_file is not None:

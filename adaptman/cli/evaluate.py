@@ -7,7 +7,7 @@ import click
 from adaptman.cli._context import App, pass_app
 from adaptman.cli._input import ACCEPT_RENDERING
 from adaptman.cli._judged import echo_evaluation, evaluation_dict
-from adaptman.cli._output import json_option, note, print_json
+from adaptman.cli._output import json_option, print_json
 
 
 @click.command()
@@ -43,20 +43,16 @@ def evaluate(
     from adaptman.lifecycle.outbox import start_delivery
 
     workspace = app.workspace()
-    try:
-        with TerminalProgress() as progress:
-            done = use_case.evaluate(
-                workspace,
-                number,
-                again=again,
-                stop_early=stop_early,
-                accept_rendering=accept_rendering,
-                with_diagnosis=diagnose,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on where it was")
-        raise
+    with TerminalProgress(goes_on=True) as progress:
+        done = use_case.evaluate(
+            workspace,
+            number,
+            again=again,
+            stop_early=stop_early,
+            accept_rendering=accept_rendering,
+            with_diagnosis=diagnose,
+            progress=progress,
+        )
     start_delivery(workspace)
     if as_json:
         print_json({"version": number, "state": done.version.state, **evaluation_dict(done)})

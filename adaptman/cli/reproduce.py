@@ -26,7 +26,7 @@ def reproduce(app: App, number: int, as_json: bool) -> None:
     from adaptman.cli._progress import TerminalProgress
     from adaptman.lifecycle.reproduce import reproduce_version
 
-    with TerminalProgress() as progress:
+    with TerminalProgress(goes_on=True) as progress:
         done = reproduce_version(app.workspace(), number, progress=progress)
     if as_json:
         print_json(done.to_dict())

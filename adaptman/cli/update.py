@@ -90,12 +90,8 @@ def run(app: App, /, as_json: bool, **options: Any) -> None:
     workspace = app.workspace()
     made = make_plan(workspace, _request(**options))
     note(plan_text(made) + "\n")
-    try:
-        with TerminalProgress() as progress:
-            done = run_update(workspace, made, progress=progress)
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on where it was")
-        raise
+    with TerminalProgress(goes_on=True) as progress:
+        done = run_update(workspace, made, progress=progress)
     start_delivery(workspace)
     if as_json:
         print_json(

@@ -8,7 +8,7 @@ import pytest
 
 from adaptman.learning import capacity
 from tests.cli.conftest import Terminal
-from tests.cli.tiny import line_at
+from tests.cli.tiny import line_at, stopped_in_training
 from tests.lifecycle.tiny_line import SMALL_LADDER, TinyLine, tiny_lines
 
 
@@ -35,6 +35,13 @@ def test_as_json_and_as_a_picture(terminal: Terminal, line: TinyLine) -> None:
     assert told["version"] == 1
     assert [rung["bindings"] for rung in told["rungs"]] == [2, 4]
     assert "bits taken in" in (terminal.folder / "capacity.svg").read_text()
+
+
+def test_ctrl_c_says_how_to_go_on(
+    terminal: Terminal, line: TinyLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_in_training(terminal, monkeypatch, "audit", "2", "--quick")
+    terminal.ok("audit", "2", "--quick")
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_probe(terminal: Terminal, line: TinyLine) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adaptman.learning import trainer
 from tests.cli.conftest import Terminal
-from tests.cli.tiny import line_at
+from tests.cli.tiny import line_at, stopped_in_training
 from tests.lifecycle.tiny_line import tiny_lines
 
 
@@ -33,3 +33,9 @@ def test_otherwise(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stdout.startswith("version 2 came out otherwise\n")
     assert "error: version 2 is not reproduced: the weights made now are others, by at most" in result.stderr
     assert "\n\nhint: " in result.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    line_at(terminal, tiny_lines().updated).workspace.close()
+    stopped_in_training(terminal, monkeypatch, "reproduce", "2")
+    assert terminal.ok("reproduce", "2").startswith("version 2 is reproduced\n")

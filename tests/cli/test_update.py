@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterator
 
 import pytest
 
-from adaptman.learning import trainer
 from tests.cli.conftest import Terminal
-from tests.cli.tiny import LENIENT, line_at, update_words
+from tests.cli.tiny import LENIENT, line_at, stopped_in_training, update_words
 from tests.lifecycle.tiny_line import FIRST_EXAMPLES, TinyLine, declining, lines, tiny_lines
 
 
@@ -202,18 +200,7 @@ def test_the_same_again(terminal: Terminal, updated: TinyLine) -> None:
 def test_ctrl_c_says_how_to_go_on(
     terminal: Terminal, filled: TinyLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = trainer._Run.advance
-
-    def interrupted(run: trainer._Run, *batches: object) -> object:
-        if run.step == 2:
-            signal.raise_signal(signal.SIGINT)
-        return advance(run, *batches)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer._Run, "advance", interrupted)
-        result = terminal.run(*update_words())
-    assert result.exit_code == 130
-    assert result.stderr.endswith("stopped; the same command goes on where it was\ninterrupted\n")
+    stopped_in_training(terminal, monkeypatch, *update_words())
     assert terminal.ok(*update_words()).startswith("version 2 is refused")
     assert filled.adapter() == tiny_lines().digest
 
