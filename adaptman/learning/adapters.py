@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -78,6 +78,21 @@ def _new(base: Path, recipe: LoraRecipe) -> PeftModel:
             f"the adapter does not fit the model: {str(error).splitlines()[0]}",
             hint="name the model's linear layers with `--set lora.targets='[\"q_proj\", …]'`",
         ) from error
+
+
+def check_targets(layers: Sequence[str], recipe: LoraRecipe) -> None:
+    """That each target is a layer of the model, whose `layers` are named as `models.layer_names` does.
+
+    Raises:
+        TrainingError: one of them is none.
+    """
+    for target in recipe.targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            known = dict.fromkeys(name.rpartition(".")[2] for name in layers)
+            raise TrainingError(
+                f"the adapter does not fit the model: `{target}` is no linear layer that can have one",
+                hint=f"those of the model are {', '.join(f'`{name}`' for name in known)}",
+            )
 
 
 def going_on(parent: Path | None, recipe: Recipe, named: Collection[str] = ()) -> Recipe:

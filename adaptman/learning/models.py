@@ -98,6 +98,30 @@ def describe(directory: Path) -> dict[str, Any]:
     return {"model_type": config.get("model_type"), "parameters": count_parameters(directory)}
 
 
+def layer_names(directory: Path) -> list[str]:
+    """Names of the linear layers of a checkpoint but the LM head; only its configuration is read.
+
+    Raises:
+        ModelError: there is no model of that configuration.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # transformers raises errors of every kind
+        raise ModelError(
+            f"the checkpoint's configuration cannot be read: {_first_line(error)}",
+            hint="register it anew with `adaptman init --base …`",
+        ) from error
+    head = model.get_output_embeddings()
+    linear = (torch.nn.Linear, Conv1D)
+    return [name for name, one in model.named_modules() if isinstance(one, linear) and one is not head]
+
+
 def count_parameters(directory: Path) -> int:
     """The numbers in the safetensors files of a checkpoint or an adapter; no tensor is read."""
     from safetensors import safe_open

@@ -163,6 +163,22 @@ def bare_renderer(
         return ChatRenderer(load_tokenizer(Path(folder)), fmt)
 
 
+def layer_names(workspace: Workspace, version: ModelVersion) -> list[str]:
+    """Names of the linear layers of a version's base, from its configuration.
+
+    Raises:
+        ArtifactError: the configuration is missing or damaged.
+        ModelError: it cannot be read.
+    """
+    from adaptman.learning import models
+
+    store = workspace.store
+    with tempfile.TemporaryDirectory() as folder:
+        entry = store.tree(version.base_digest)["config.json"]
+        Path(folder, "config.json").write_bytes(store.get_bytes(entry.sha256))
+        return models.layer_names(Path(folder))
+
+
 def answerer_of(loaded: LoadedModel, fmt: OutputFormat, *, batch_size: int = 128) -> ModelAnswerer:
     """The loaded model as suites ask it, so many cases at a time."""
     from adaptman.learning.answerer import ModelAnswerer

@@ -194,12 +194,15 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
 
 def _check_training(workspace: Workspace, plan: UpdatePlan) -> None:
     """What a training would find out only after replay was drawn for it."""
-    from adaptman.learning import trainer
+    from adaptman.learning import adapters, trainer
 
+    recipe = plan.recipe
+    if recipe.adapter != "full" and (recipe.adapter == "fresh" or plan.parent.adapter_id is None):
+        adapters.check_targets(engine.layer_names(workspace, plan.parent), recipe.lora)
     renderer = engine.bare_renderer(workspace, plan.parent, plan.output_format)
     examples = [renderer.answered(example.messages, example.tools) for example in plan.examples]
-    trainer.check_examples(examples, plan.recipe)
-    if plan.recipe.replay.kind in STORED and next(learned_examples(workspace, plan.parent), None) is None:
+    trainer.check_examples(examples, recipe)
+    if recipe.replay.kind in STORED and next(learned_examples(workspace, plan.parent), None) is None:
         raise TrainingError(
             f"no earlier example is left to replay: version {plan.parent.number} was trained on none",
             hint="replay samples of the model itself with `--set replay.kind=self`",

@@ -217,10 +217,10 @@ def test_the_second_is_told_who_holds_the_line(terminal: Terminal, filled: TinyL
 
 
 def test_a_training_that_fails(terminal: Terminal, filled: TinyLine) -> None:
-    result = terminal.run(*update_words("run", "--set", 'lora.targets=["nowhere"]'))
+    result = terminal.run(*update_words("run", "--set", "lr=1e30"))
     assert result.exit_code == 1
-    assert "\nerror: the adapter does not fit the model: " in result.stderr
-    assert "hint: name the model's linear layers" in result.stderr
+    assert "\nerror: the loss is not finite at step 2\n" in result.stderr
+    assert "hint: lower the learning rate" in result.stderr
     assert terminal.json("version", "show", "2")["state"] == "failed"
 
 

@@ -87,7 +87,7 @@ def test_a_target_that_exists(updated: TinyLine) -> None:
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_version_that_failed(filled: TinyLine, merged: bool) -> None:
     with pytest.raises(TrainingError):
-        filled.update(lora__targets='["nowhere"]', replay__kind="none")
+        filled.update(lr="1e30", replay__kind="none")
     with pytest.raises(ModelError, match="version 2 is `failed`: it has no weights"):
         export_version(filled.workspace, CANDIDATE, filled.folder / "out", merged=merged)
 

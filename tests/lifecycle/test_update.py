@@ -156,10 +156,14 @@ def test_a_loss_that_is_not_finite(filled: TinyLine) -> None:
     assert filled.update().version.number == 3
 
 
-def test_an_adapter_that_does_not_fit(filled: TinyLine) -> None:
-    with pytest.raises(TrainingError, match="does not fit"):
-        filled.update(lora__targets='["nowhere"]')
-    assert filled.version().state == "failed"
+@pytest.mark.parametrize("target", ["nowhere", "proj", "lm_head", "embed_tokens"])
+@pytest.mark.parametrize("kind", ["continue", "fresh"])
+def test_an_adapter_that_does_not_fit(filled: TinyLine, target: str, kind: str) -> None:
+    """Nor one of which a part does, which PEFT takes for a whole one."""
+    with pytest.raises(TrainingError, match=f"`{target}` is no linear layer") as told:
+        filled.plan(lora__targets=json.dumps(["q_proj", target]), adapter=kind)
+    assert "`v_proj`" in told.value.hint
+    assert "head" not in told.value.hint
 
 
 def test_an_example_that_is_too_long(filled: TinyLine) -> None:
@@ -241,7 +245,7 @@ def test_a_damaged_adapter(updated: TinyLine) -> None:
 
 def test_a_version_without_weights_cannot_be_loaded(filled: TinyLine) -> None:
     with pytest.raises(TrainingError):
-        filled.update(lora__targets='["nowhere"]')
+        filled.update(lr="1e30")
     with pytest.raises(ModelError, match="version 2 is `failed`: it has no weights") as raised:
         engine.load_version(filled.workspace, filled.version())
     assert isinstance(raised.value, AdaptmanError)
