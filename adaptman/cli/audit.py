@@ -34,10 +34,10 @@ def audit(app: App, number: int | None, quick: bool, plot_file: Path | None, as_
     from adaptman.cli._progress import TerminalProgress
     from adaptman.lifecycle.capacity import audit_capacity, report_dict
     from adaptman.lifecycle.outbox import start_delivery
-    from adaptman.lifecycle.plot import check_ending
+    from adaptman.lifecycle.plot import check_drawable
 
     if plot_file is not None:
-        check_ending(plot_file)  # before minutes are spent
+        check_drawable(plot_file)  # before minutes are spent
     workspace = app.workspace()
     with TerminalProgress(goes_on=True) as progress:
         report = audit_capacity(workspace, number, quick=quick, progress=progress)

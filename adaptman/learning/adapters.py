@@ -95,7 +95,7 @@ def check_targets(layers: Sequence[str], recipe: LoraRecipe) -> None:
             )
 
 
-def going_on(parent: Path | None, recipe: Recipe, named: Collection[str] = ()) -> Recipe:
+def going_on(parent: Path | None, recipe: Recipe, named: Collection[str]) -> Recipe:
     """The recipe with the form of the adapter that is trained, where the parent's goes on or is widened.
 
     `named` are the settings that somebody chose, such as `lora.rank`.

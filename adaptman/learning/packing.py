@@ -152,15 +152,14 @@ class _Layout:
             # A row that ends where the others go on needs a segment there, however short.
             ends = self._lengths[group.start] == shared
             if ends or shared - begin >= _LEAST_SHARED:
-                above = self._segment(group, shared - begin, above)
+                above = self._segment(group, begin, shared, above)
                 begin = shared
             pending.extend((part, begin, above) for part in reversed(self._parts(group, shared)))
 
-    def _segment(self, group: range, length: int, above: tuple[int, ...]) -> tuple[int, ...]:
-        if not length:
+    def _segment(self, group: range, begin: int, end: int, above: tuple[int, ...]) -> tuple[int, ...]:
+        if begin == end:
             return above
-        before = sum(self.segments[index].length for index in above)
-        self.segments.append(Segment(length, above, before))
+        self.segments.append(Segment(end - begin, above, begin))
         path = (*above, len(self.segments) - 1)
         for row in group:
             self.paths[row] = path

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptman.lifecycle.plot import CHAMPION, FAINT, INK, OTHER, REFUSED, STYLE, check_ending, save
+from adaptman.lifecycle.plot import CHAMPION, FAINT, INK, OTHER, REFUSED, STYLE, check_drawable, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def plot_capacity(frontier: Frontier, version: int, path: Path) -> None:
         AdaptmanError: the ending is not one that can be drawn.
         OSError: the file cannot be written.
     """
-    check_ending(path)
+    check_drawable(path)
     save(draw_capacity(frontier, version), path)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,30 +155,35 @@ def bare_renderer(
     from adaptman.learning.chat import ChatRenderer
     from adaptman.learning.models import load_tokenizer
 
-    fmt, store = fmt or version_format(workspace, version), workspace.store
+    fmt = fmt or version_format(workspace, version)
+    with _bare_base(workspace, version) as folder:
+        return ChatRenderer(load_tokenizer(folder), fmt)
+
+
+def layer_names(workspace: Workspace, version: ModelVersion) -> list[str]:
+    """Names of the linear layers of a version's base, of which everything but the weights is read.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+        ModelError: it cannot be read.
+    """
+    from adaptman.learning import models
+
+    with _bare_base(workspace, version) as folder:
+        return models.layer_names(folder)
+
+
+@contextmanager
+def _bare_base(workspace: Workspace, version: ModelVersion) -> Iterator[Path]:
+    """The base of a version without its weights, as long as it is asked for."""
+    store = workspace.store
     with tempfile.TemporaryDirectory() as folder:
         for name, entry in store.tree(version.base_digest).items():
             if not name.endswith(".safetensors"):
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(store.get_bytes(entry.sha256))
-        return ChatRenderer(load_tokenizer(Path(folder)), fmt)
-
-
-def layer_names(workspace: Workspace, version: ModelVersion) -> list[str]:
-    """Names of the linear layers of a version's base, from its configuration.
-
-    Raises:
-        ArtifactError: the configuration is missing or damaged.
-        ModelError: it cannot be read.
-    """
-    from adaptman.learning import models
-
-    store = workspace.store
-    with tempfile.TemporaryDirectory() as folder:
-        entry = store.tree(version.base_digest)["config.json"]
-        Path(folder, "config.json").write_bytes(store.get_bytes(entry.sha256))
-        return models.layer_names(Path(folder))
+        yield Path(folder)
 
 
 def answerer_of(loaded: LoadedModel, fmt: OutputFormat, *, batch_size: int = 128) -> ModelAnswerer:

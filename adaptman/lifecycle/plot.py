@@ -49,7 +49,7 @@ def plot_history(view: HistoryView, path: Path) -> None:
         AdaptmanError: the ending is not one of `FORMATS`, or there is nothing to draw.
         OSError: the file cannot be written.
     """
-    check_ending(path)
+    check_drawable(path)
     if not any(_whole(line).cells for line in view.lines):
         raise AdaptmanError(
             "there is nothing to draw: no suite was run yet", hint="run `adaptman evaluate N`"
@@ -57,7 +57,7 @@ def plot_history(view: HistoryView, path: Path) -> None:
     save(draw(view), path)
 
 
-def check_ending(path: Path) -> None:
+def check_drawable(path: Path) -> None:
     """Refuse a file that cannot be drawn into.
 
     Raises:

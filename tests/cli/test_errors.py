@@ -19,6 +19,7 @@ from policies.errors import PolicyError
 from registry.errors import RegistryError
 from tests.cli.conftest import Terminal
 from tests.lifecycle.story import FIRST_TOOLS, Story, document
+from tests.lifecycle.test_update import starved_by_torch
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "adaptman"]
@@ -72,12 +73,6 @@ def test_a_bug_keeps_its_traceback() -> None:
     for error in (ZeroDivisionError(), RuntimeError("shapes do not match")):
         with pytest.raises(type(error)):
             guarded(failing(error))
-
-
-def starved_by_torch() -> None:
-    import torch
-
-    torch.empty(2**60, dtype=torch.uint8)
 
 
 @pytest.mark.parametrize(
