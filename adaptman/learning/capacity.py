@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -247,11 +247,16 @@ def _split(drawn: ReplaySet, ladder: Ladder) -> tuple[ReplaySet, tuple[ReplaySam
 
 
 def ordinary_tokens(loaded: LoadedModel, seed: int) -> list[int]:
-    """Up to 1,024 token ids that are not special, drawn by the seed: what keys and values are made of."""
-    special = set(loaded.tokenizer.all_special_ids)
-    ids = [index for index in range(len(loaded.tokenizer)) if index not in special]
+    """Up to 1,024 token ids that are not special, drawn by the seed: what keys and values are made of.
+
+    Tokens that a tokenizer only reserves (`<|reserved_special_token_0|>`) are special, too: no text has them.
+    """
+    tokenizer = loaded.tokenizer
+    special = set(tokenizer.all_special_ids)
+    ids = [index for index in range(len(tokenizer)) if index not in special]
+    reserved = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed)).tolist()
-    return sorted(ids[at] for at in order[:_ALPHABET])
+    return sorted(islice((ids[at] for at in order if ids[at] not in reserved), _ALPHABET))
 
 
 def bindings(alphabet: Sequence[int], count: int, seed: int, *, start: int | None) -> list[Encoded]:

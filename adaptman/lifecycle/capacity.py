@@ -199,18 +199,23 @@ def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, r
     """Hold an update to what the policy says of capacity; one that grows the adapter is a way out.
 
     What counts is the newest audit of the version it starts from, or of the nearest one before it, back to
-    the last fold or the last update that widened the adapter: nothing else makes room.
+    the last fold or the last update that widened the adapter: nothing else makes room. With a fresh adapter
+    it starts from the checkpoint, and so does whatever was made with one.
 
     Raises:
         GateRefusedError: the version is saturated, or was never audited and the policy asks for it.
     """
     rule = policy.capacity
-    audited, row = _nearest(workspace, parent)
+    start = parent
+    if recipe.adapter == "fresh":
+        with workspace.registry.read() as reader:
+            start = reader.checkpoint_of(parent)
+    audited, row = _nearest(workspace, start)
     if row is None:
         if rule.missing == "refuse":
             raise GateRefusedError(
-                f"policy `{policy.name}` asks for an audit of version {parent.number}'s capacity",
-                hint=f"run `adaptman audit {parent.number}`",
+                f"policy `{policy.name}` asks for an audit of version {start.number}'s capacity",
+                hint=f"run `adaptman audit {start.number}`",
             )
         return
     widens = recipe.adapter == "grow" and parent.adapter_id is not None
@@ -219,16 +224,17 @@ def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, r
             f"version {audited.number} is saturated (room for {row.room_bits:,.0f} bits, "
             f"{row.low:,.0f} to {row.high:,.0f}): an update would overwrite what it knows, and policy "
             f"`{policy.name}` refuses it",
-            hint=ways_out(parent),
+            hint=ways_out(start),
         )
 
 
-def _nearest(workspace: Workspace, parent: ModelVersion) -> tuple[ModelVersion, tables.CapacityAudit | None]:
+def _nearest(workspace: Workspace, start: ModelVersion) -> tuple[ModelVersion, tables.CapacityAudit | None]:
+    version = start
     with workspace.registry.read() as reader:
-        for version in reversed(reader.ancestry(parent)):
-            row = reader.latest_capacity_audit(version.id)
-            if row is not None:
-                return version, row
-            if version.is_folded or (version.recipe or {}).get("adapter") == "grow":
-                break
-    return parent, None
+        while (row := reader.latest_capacity_audit(version.id)) is None:
+            parent, adapter = version.parent_id, (version.recipe or {}).get("adapter")
+            if parent is None or version.is_folded or adapter == "grow":
+                return start, None
+            is_fresh = adapter == "fresh"
+            version = reader.checkpoint_of(version) if is_fresh else reader.version_by_id(parent)
+    return version, row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AddedToken
 
 from adaptman.learning import capacity, models
 from adaptman.learning.capacity import QUICK, Estimate, Frontier, room_of
@@ -34,6 +36,17 @@ def test_bindings_are_random_keys_and_values_of_ordinary_tokens(loaded: LoadedMo
     assert all(row.ids[0] == 7 and len(row.ids) == 9 and row.prompt_length == 5 for row in rows)
     assert {token for row in rows for token in row.ids[1:]} <= set(alphabet)
     assert rows != capacity.bindings(alphabet, 50, 1, start=7)
+
+
+def test_tokens_that_are_only_reserved_are_not_ordinary(loaded: LoadedModel) -> None:
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    reserved = [AddedToken(f"<|reserved_{index}|>", special=True) for index in range(200)]
+    tokenizer.add_tokens([*reserved, AddedToken("get_weather", special=False)])
+    ids = set(tokenizer.convert_tokens_to_ids([one.content for one in reserved]))
+    assert not ids & set(tokenizer.all_special_ids)
+    alphabet = capacity.ordinary_tokens(replace(loaded, tokenizer=tokenizer), seed=0)
+    assert not ids & set(alphabet)
+    assert len(alphabet) == min(1024, len(tokenizer) - len(ids | set(tokenizer.all_special_ids)))
 
 
 def test_the_cost_of_a_value_is_that_of_transformers(loaded: LoadedModel) -> None:

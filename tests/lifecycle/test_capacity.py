@@ -153,6 +153,31 @@ def test_a_version_that_has_grown_is_asked_anew(updated: TinyLine) -> None:
         updated.plan(2, lora__rank="4")
 
 
+def test_a_fresh_adapter_starts_from_the_checkpoint(updated: TinyLine) -> None:
+    updated.second_tools()
+    fresh = {"adapter": "fresh", "replay.kind": "none"}
+    say(updated, 2, "saturated")
+    assert updated.plan(2, **fresh).parent.number == 2
+    asking = with_policy(updated, "missing: refuse")
+    with pytest.raises(GateRefusedError, match="asks for an audit of version 1"):
+        asking.plan(2, **fresh)
+    say(updated, 1, "saturated")
+    with pytest.raises(GateRefusedError, match="version 1 is saturated") as caught:
+        asking.plan(2, **fresh)
+    assert caught.value.hint == "begin a model line from a larger base"
+
+
+def test_what_was_made_with_a_fresh_adapter_is_as_full_as_the_checkpoint(updated: TinyLine) -> None:
+    updated.second_tools()
+    say(updated, 2, "saturated")
+    made = updated.update(2, adapter="fresh", replay__kind="none").version.number
+    promote(updated.workspace, made, waiver="for the next update")
+    assert updated.plan(2).parent.number == made
+    say(updated, 1, "saturated")
+    with pytest.raises(GateRefusedError, match="version 1 is saturated"):
+        updated.plan(2)
+
+
 def test_what_has_no_adapter_cannot_widen_it(filled: TinyLine) -> None:
     say(filled, 1, "saturated")
     with pytest.raises(GateRefusedError) as caught:
