@@ -19,12 +19,17 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from adaptman.errors import ModelError
+
 Keep = Callable[[int, Tensor, Tensor], None]
 
 # A shared beginning shorter than this costs more in bookkeeping than it saves.
 _LEAST_SHARED = 16
 # Entries of a mask beyond which what is above a long segment is rather asked along with it.
 _LARGE_MASK = 2**20
+
+# Tables of positions in GPT-2 and its kin, in OPT and in GPT; rotary ones have no end.
+_LEARNED_POSITIONS = ("wpe", "embed_positions", "positions_embed")
 
 
 class Segment(NamedTuple):
@@ -234,12 +239,28 @@ def _read_alone(decoder: Any, rows: Sequence[Sequence[int]]) -> States:
 
 
 def can_pack(decoder: Any, *, longest: int) -> bool:
-    """Whether rows of up to `longest` tokens may be packed: by the configuration, and by trying it once."""
+    """Whether rows of up to `longest` tokens may be packed: by the configuration, and by trying it once.
+
+    Raises:
+        ModelError: they cannot be read at all: the model has learned a vector for each of fewer positions.
+    """
+    _check_positions(decoder, longest)
     if not _may_pack(decoder.config, longest):
         return False
     if decoder not in _AGREES:
         _AGREES[decoder] = _agrees(decoder)
     return _AGREES[decoder]
+
+
+def _check_positions(decoder: Any, longest: int) -> None:
+    tables = [name for name, one in decoder.named_modules() if isinstance(one, torch.nn.Embedding)]
+    learned = any(name.rpartition(".")[2] in _LEARNED_POSITIONS for name in tables)
+    most = getattr(decoder.config, "max_position_embeddings", longest)
+    if learned and longest > most:
+        raise ModelError(
+            f"a row has up to {longest:,} tokens, `{decoder.config.model_type}` has positions for {most:,}",
+            hint="shorten the tool documents, the conversations or the answers, or choose another base",
+        )
 
 
 _AGREES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

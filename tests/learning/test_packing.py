@@ -14,6 +14,8 @@ from transformers import (
     FalconH1ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -23,6 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from adaptman.errors import ModelError
 from adaptman.learning import packing
 from adaptman.learning.decoding import DecodeSettings, Row, decode
 from adaptman.learning.models import LoadedModel
@@ -167,6 +170,17 @@ def build(name: str, *, layers: int = 2) -> PreTrainedModel:
         "mistral": lambda: MistralForCausalLM(MistralConfig(**small, sliding_window=64)),
         "mistral, narrow window!": lambda: MistralForCausalLM(MistralConfig(**small, sliding_window=8)),
         "gemma2, capped scores!": lambda: Gemma2ForCausalLM(Gemma2Config(**small, sliding_window=4096)),
+        "gpt2, learned positions": lambda: GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=SMALL["vocab_size"],
+                n_positions=64,
+                n_embd=32,
+                n_layer=layers,
+                n_head=4,
+                bos_token_id=1,
+                eos_token_id=1,
+            )
+        ),
         "falcon h1, recurrent!": lambda: FalconH1ForCausalLM(
             FalconH1Config(**small, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8)
         ),
@@ -176,9 +190,27 @@ def build(name: str, *, layers: int = 2) -> PreTrainedModel:
         return made[name]().eval()
 
 
+def test_a_row_that_is_longer_than_the_positions_of_a_model_is_refused() -> None:
+    model = build("gpt2, learned positions")
+    settings = DecodeSettings(())
+    assert len(decode(model, [Row([5] * 40, (24,))], settings)[0][0].ids) == 24
+    with pytest.raises(ModelError, match="up to 65 tokens, `gpt2` has positions for 64") as caught:
+        decode(model, [Row([5] * 40, (24,)), Row([5] * 40, (25,))], settings)
+    assert caught.value.hint
+    with pytest.raises(ModelError, match="70 tokens"):
+        RowReader(model.base_model, longest=70)
+
+
 @pytest.mark.parametrize(
     "name",
-    ["qwen3", "mistral", "mistral, narrow window!", "gemma2, capped scores!", "falcon h1, recurrent!"],
+    [
+        "qwen3",
+        "mistral",
+        "mistral, narrow window!",
+        "gemma2, capped scores!",
+        "gpt2, learned positions",
+        "falcon h1, recurrent!",
+    ],
 )
 def test_architectures_are_packed_where_they_can_be_and_right_where_not(name: str) -> None:
     model = build(name)
