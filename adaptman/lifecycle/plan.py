@@ -26,6 +26,7 @@ from adaptman.toolspec.formats import OutputFormat, ToolCall
 from adaptman.toolspec.questions import share_declined
 
 if TYPE_CHECKING:
+    from adaptman.learning.chat import ChatRenderer
     from registry import tables
 
 
@@ -164,7 +165,8 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
     fmt = asked or engine.version_format(workspace, parent)
     for name in schema.document.names:
         fmt.render([ToolCall(name, {})])
-    rendering = check_rendering(workspace, parent, accept=request.accept_rendering)
+    renderer = engine.bare_renderer(workspace, parent)
+    rendering = check_rendering(workspace, parent, renderer, accept=request.accept_rendering)
     data = _read(request.examples)
     examples = read_examples(data, str(request.examples), schema.document)
     target = parent.model_copy(update={"tool_schema_id": schema.row.id})
@@ -188,18 +190,17 @@ def make_plan(workspace: Workspace, request: UpdateRequest) -> UpdatePlan:
         note=request.note,
         rendering=rendering,
     )
-    _check_training(workspace, made)
+    _check_training(workspace, made, replace(renderer, output_format=fmt))
     return replace(made, trained_as=trained_whole(workspace, made))
 
 
-def _check_training(workspace: Workspace, plan: UpdatePlan) -> None:
+def _check_training(workspace: Workspace, plan: UpdatePlan, renderer: ChatRenderer) -> None:
     """What a training would find out only after replay was drawn for it."""
     from adaptman.learning import adapters, trainer
 
     recipe = plan.recipe
     if recipe.adapter != "full" and (recipe.adapter == "fresh" or plan.parent.adapter_id is None):
         adapters.check_targets(engine.layer_names(workspace, plan.parent), recipe.lora)
-    renderer = engine.bare_renderer(workspace, plan.parent, plan.output_format)
     examples = [renderer.answered(example.messages, example.tools) for example in plan.examples]
     trainer.check_examples(examples, recipe)
     if recipe.replay.kind in STORED and next(learned_examples(workspace, plan.parent), None) is None:

@@ -122,7 +122,13 @@ def compare_rendering(
     return RenderingCheck(version.number, recorded, now.digest, first_difference(then, now), changed)
 
 
-def check_rendering(workspace: Workspace, version: ModelVersion, *, accept: bool = False) -> RenderingCheck:
+def check_rendering(
+    workspace: Workspace,
+    version: ModelVersion,
+    renderer: ChatRenderer | None = None,
+    *,
+    accept: bool = False,
+) -> RenderingCheck:
     """`compare_rendering`, which must find no difference unless `accept` is given.
 
     Raises:
@@ -130,7 +136,7 @@ def check_rendering(workspace: Workspace, version: ModelVersion, *, accept: bool
             template refuses the conversation now, which nobody can accept.
         ArtifactError, ModelError, ToolDocumentError: like `compare_rendering`.
     """
-    found = compare_rendering(workspace, version)
+    found = compare_rendering(workspace, version, renderer)
     if found.difference is None or (accept and found.today is not None):
         return found
     other_way = f"; or go on with what is rendered today: {_ACCEPT}" if found.today is not None else ""
