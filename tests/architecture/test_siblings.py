@@ -18,7 +18,7 @@ def _import_adaptman(*path: Path) -> str:
     """What Python says on stderr when `adaptman` is imported with these folders first on the path."""
     script = f"import sys; sys.path[:0] = {[str(folder) for folder in path]!r}; import adaptman"
     return subprocess.run(
-        [sys.executable, "-S", "-c", script], capture_output=True, text=True, cwd=path[0], check=False
+        [sys.executable, "-ES", "-c", script], capture_output=True, text=True, cwd=path[0], check=False
     ).stderr
 
 
