@@ -7,7 +7,7 @@ R[i, j] is the score on update j's suite after update i, b_j that of the base, T
 
     OP   = mean over j of R[T, j]
     BWT  = mean over j < T of R[T, j] − R[j, j], negative where something is forgotten
-    kept = sum over j < T of R[T, j] / sum over j < T of R[j, j]
+    kept = sum over j < T of R[T, j] / sum over j < T of R[j, j], where the mean of R[j, j] is 0.1 or more
 
 and of a run with `--whole-matrix`, whose matrix is a table of its own
 
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,9 +43,14 @@ _DRAWS = 10_000
 _COLOURS = {
     "default": "#0072B2", "self": "#56B4E9", "none": "#000000", "none-same-steps": "#7A7A7A",
     "opr-10": "#D55E00", "exemplar-10": "#009E73", "exemplar-all": "#00523B", "ssr": "#CC79A7",
-    "interpolated": "#7B3294",
+    "interpolated": "#7B3294", "per-task": "#E69F00", "exemplar-1": "#7FCDBB", "self-ce": "#08306B",
+    "tools-at-1": "#9E9AC8", "eaft": "#F0E442", "stm": "#8C510A", "kl-new": "#B2182B",
 }  # fmt: skip
-_OTHER = "#E69F00"
+_OTHER = "#FDBF6F"
+# Fewest steps first, then more of them.
+_MARKS = "osD^"
+# A share of less than this says nothing.
+_LEARNED = 0.1
 
 
 class Interval(NamedTuple):
@@ -130,9 +136,9 @@ class Run:
         return sum(one < 0 for one in moved), sum(one > 0 for one in moved)
 
     def kept(self) -> float:
-        own = sum(fmean(self.after_own(update).values()) for update in self.updates[:-1])
-        last = sum(fmean(self.at_last(update).values()) for update in self.updates[:-1])
-        return last / own if own else 0.0
+        own = fmean(fmean(self.after_own(update).values()) for update in self.updates[:-1])
+        last = fmean(fmean(self.at_last(update).values()) for update in self.updates[:-1])
+        return last / own if own >= _LEARNED else math.nan
 
     @property
     def is_whole(self) -> bool:
@@ -305,7 +311,7 @@ def _figures(one: Seeds, rival: Seeds | None) -> dict[str, str]:
         "new": f"{one.mean(Run.new):.2f}",
         "OP": f"{one.mean(Run.op):.2f}",
         "BWT": str(one.bwt()),
-        "kept": f"{one.mean(Run.kept):.2f}",
+        "kept": f"{one.mean(Run.kept):.2f}".replace("nan", "–"),
         "right → wrong, wrong → right": f"{broke}, {mended}",
         "general kept": f"{one.mean(Run.general):.2f}",
         "irrelevance": f"{one.mean(Run.restraint):.2f}",
@@ -386,14 +392,15 @@ def _draw_lines(axes: Axes, found: Sequence[Seeds], of: Callable[[Run], float]) 
         run = one.first
         lines.setdefault((run.strategy, run.steps, run.precision, run.device), []).append(one)
     fewest, labelled = min(one.first.steps for one in found), set()
+    made = {name: sorted({fewest, *(at for one, at, *_ in lines if one == name)}) for name, *_ in lines}
     several = len({one.first.device for one in found}) > 1
     for (name, steps, _, device), line in lines.items():
-        label, mark = (name, "o-") if steps == fewest else (f"{name}, {steps} steps", "s-")
+        label = name if steps == fewest else f"{name}, {steps} steps"
         label += f", {device}" if several else ""
         axes.plot(
             [one.mean(Run.new) for one in line],
             [one.mean(of) for one in line],
-            mark,
+            f"{_MARKS[made[name].index(steps) % len(_MARKS)]}-",
             color=_COLOURS.get(name, _OTHER),
             label="" if label in labelled else label,
         )
