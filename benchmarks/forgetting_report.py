@@ -392,7 +392,7 @@ def _draw_lines(axes: Axes, found: Sequence[Seeds], of: Callable[[Run], float]) 
         run = one.first
         lines.setdefault((run.strategy, run.steps, run.precision, run.device), []).append(one)
     fewest, labelled = min(one.first.steps for one in found), set()
-    made = {name: sorted({fewest, *(at for one, at, *_ in lines if one == name)}) for name, *_ in lines}
+    steps_of = {name: sorted({fewest, *(at for one, at, *_ in lines if one == name)}) for name, *_ in lines}
     several = len({one.first.device for one in found}) > 1
     for (name, steps, _, device), line in lines.items():
         label = name if steps == fewest else f"{name}, {steps} steps"
@@ -400,7 +400,7 @@ def _draw_lines(axes: Axes, found: Sequence[Seeds], of: Callable[[Run], float]) 
         axes.plot(
             [one.mean(Run.new) for one in line],
             [one.mean(of) for one in line],
-            f"{_MARKS[made[name].index(steps) % len(_MARKS)]}-",
+            f"{_MARKS[steps_of[name].index(steps) % len(_MARKS)]}-",
             color=_COLOURS.get(name, _OTHER),
             label="" if label in labelled else label,
         )

@@ -247,16 +247,13 @@ def _split(drawn: ReplaySet, ladder: Ladder) -> tuple[ReplaySet, tuple[ReplaySam
 
 
 def ordinary_tokens(loaded: LoadedModel, seed: int) -> list[int]:
-    """Up to 1,024 token ids that are not special, drawn by the seed: what keys and values are made of.
-
-    Tokens that a tokenizer only reserves (`<|reserved_special_token_0|>`) are special, too: no text has them.
-    """
+    """Up to 1,024 token ids that are not special, drawn by the seed: what keys and values are made of."""
     tokenizer = loaded.tokenizer
-    special = set(tokenizer.all_special_ids)
-    ids = [index for index in range(len(tokenizer)) if index not in special]
-    reserved = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special, named = models.special_ids(tokenizer), set(tokenizer.all_special_ids)
+    # Reserved ones leave only after the draw, so that audits draw what they drew before these were left out.
+    ids = [index for index in range(len(tokenizer)) if index not in named]
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed)).tolist()
-    return sorted(islice((ids[at] for at in order if ids[at] not in reserved), _ALPHABET))
+    return sorted(islice((ids[at] for at in order if ids[at] not in special), _ALPHABET))
 
 
 def bindings(alphabet: Sequence[int], count: int, seed: int, *, start: int | None) -> list[Encoded]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptman.errors import ExampleError, ModelError
+from adaptman.learning.models import special_ids
 from adaptman.toolspec.examples import call_of
 from adaptman.toolspec.formats import OutputFormat
 
@@ -106,9 +107,8 @@ class ChatRenderer:
     @cached_property
     def _silent(self) -> frozenset[int]:
         added = self.tokenizer.added_tokens_decoder.items()
-        special = {one for one, token in added if token.special} | set(self.tokenizer.all_special_ids)
         spoken = {one for one, token in added if token.content in self.output_format.markers}
-        return frozenset(special - spoken)
+        return frozenset(special_ids(self.tokenizer) - spoken)
 
     def _written(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]

@@ -273,6 +273,13 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tupl
     return tuple(sorted(end for end in found if isinstance(end, int)))
 
 
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Tokens that no text has: those with a part to play, and those that are only reserved
+    (`<|reserved_special_token_0|>`)."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {index for index, token in added if token.special} | set(tokenizer.all_special_ids)
+
+
 def head_weight(model: PreTrainedModel) -> Tensor:
     """The LM head's weight, [vocabulary, hidden]."""
     return model.get_output_embeddings().weight  # type: ignore[no-any-return]

@@ -253,10 +253,11 @@ def can_pack(decoder: Any, *, longest: int) -> bool:
 
 
 def _check_positions(decoder: Any, longest: int) -> None:
-    tables = [name for name, one in decoder.named_modules() if isinstance(one, torch.nn.Embedding)]
-    learned = any(name.rpartition(".")[2] in _LEARNED_POSITIONS for name in tables)
     most = getattr(decoder.config, "max_position_embeddings", longest)
-    if learned and longest > most:
+    if longest <= most:
+        return
+    tables = [name for name, one in decoder.named_modules() if isinstance(one, torch.nn.Embedding)]
+    if any(name.rpartition(".")[2] in _LEARNED_POSITIONS for name in tables):
         raise ModelError(
             f"a row has up to {longest:,} tokens, `{decoder.config.model_type}` has positions for {most:,}",
             hint="shorten the tool documents, the conversations or the answers, or choose another base",

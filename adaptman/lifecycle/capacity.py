@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adaptman.learning.sensitivity import Evidence
     from policies.policy import Policy
     from registry import tables
+    from registry.reader import Reader
     from registry.tables import ModelVersion
     from registry.writer import Writer
 
@@ -206,11 +207,9 @@ def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, r
         GateRefusedError: the version is saturated, or was never audited and the policy asks for it.
     """
     rule = policy.capacity
-    start = parent
-    if recipe.adapter == "fresh":
-        with workspace.registry.read() as reader:
-            start = reader.checkpoint_of(parent)
-    audited, row = _nearest(workspace, start)
+    with workspace.registry.read() as reader:
+        start = _start(reader, parent, recipe.adapter)
+        audited, row = _nearest(reader, start)
     if row is None:
         if rule.missing == "refuse":
             raise GateRefusedError(
@@ -228,13 +227,16 @@ def check_capacity(workspace: Workspace, policy: Policy, parent: ModelVersion, r
         )
 
 
-def _nearest(workspace: Workspace, start: ModelVersion) -> tuple[ModelVersion, tables.CapacityAudit | None]:
+def _start(reader: Reader, parent: ModelVersion, adapter: str | None) -> ModelVersion:
+    """The version whose weights a training from `parent` begins with."""
+    return reader.checkpoint_of(parent) if adapter == "fresh" else parent
+
+
+def _nearest(reader: Reader, start: ModelVersion) -> tuple[ModelVersion, tables.CapacityAudit | None]:
     version = start
-    with workspace.registry.read() as reader:
-        while (row := reader.latest_capacity_audit(version.id)) is None:
-            parent, adapter = version.parent_id, (version.recipe or {}).get("adapter")
-            if parent is None or version.is_folded or adapter == "grow":
-                return start, None
-            is_fresh = adapter == "fresh"
-            version = reader.checkpoint_of(version) if is_fresh else reader.version_by_id(parent)
+    while (row := reader.latest_capacity_audit(version.id)) is None:
+        adapter = (version.recipe or {}).get("adapter")
+        if version.parent_id is None or version.is_folded or adapter == "grow":
+            return start, None
+        version = _start(reader, reader.version_by_id(version.parent_id), adapter)
     return version, row
